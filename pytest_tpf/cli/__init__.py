@@ -1,0 +1,1 @@
+"""The ``tpf`` console script: one small file a verb."""

@@ -1,0 +1,1 @@
+"""Energy between two instants: the sampler, its traces, windows and rounds."""

@@ -1,0 +1,113 @@
+"""What a meter is: something that opens channels, each a number that can be read.
+
+Meters run inside the sampler's own process, so a ``read`` never waits for the interpreter lock of the code under test.
+A meter knows nothing of tests, tokens or budgets. All times are ``time.perf_counter()`` seconds (one clock for all processes).
+
+A third party adds a meter with an entry point in the group ``pytest_tpf.meters`` whose object is a callable without arguments
+that returns a ``Meter``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pytest_tpf.records import Accelerator, Trust, record
+
+
+class MeterUnavailable(Exception):
+    """This meter can't be used here. The text is one line for the user: what, where, and what to do about it."""
+
+
+class ReadFault(Exception):
+    """One reading failed for good. ``code`` is a reason code of the report (``device_lost``, ``counter_unreadable`` ...)."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@record
+class ChannelInfo:
+    """What is known of a channel before it is read.
+
+    ``quantity``: ``energy_j`` is a cumulative counter (J), ``power_w`` a gauge (W).
+    ``stepped``: the value holds still and then jumps (NVML); its edges must be found. Otherwise it is read as it goes (RAPL, estimate).
+    ``poll_s``: how often to read a channel that isn't stepped, or a stepped one whose period isn't known yet.
+    ``energy``: the energy of ``domain`` comes from this channel (exactly one channel of a domain says so).
+    ``resolution_j``: the counter's least step (J). ``gain``: relative standard uncertainty of the sensor's scale.
+    ``averaging_s``: the time over which a power gauge averages, where known.
+    """
+
+    meter: str
+    domain: str
+    device: str | None
+    quantity: Literal["energy_j", "power_w"]
+    method: str
+    source: str
+    trust: Trust
+    stepped: bool
+    poll_s: float
+    energy: bool
+    resolution_j: float | None = None
+    gain: float | None = None
+    averaging_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A readable number: ``read()`` returns joules (cumulative, unwrapped) or watts; it raises ``ReadFault``."""
+
+    info: ChannelInfo
+    read: Callable[[], float]
+
+
+@record
+class Status:
+    """A device's slow evidence at one instant; a figure the device doesn't give is None."""
+
+    domain: str
+    t: float
+    utilization: float | None = None
+    temperature_c: float | None = None
+    power_limit_w: float | None = None
+    clock_reasons: tuple[str, ...] = ()
+
+
+@record
+class Opened:
+    """What ``Meter.open`` found. ``notes`` are one-line remarks for the user (a board refused, a zone not readable)."""
+
+    channels: tuple[Channel, ...]
+    accelerators: tuple[Accelerator, ...] = ()
+    notes: tuple[str, ...] = ()
+    unmetered: tuple[str, ...] = ()
+
+
+@record
+class MeterOptions:
+    """What the user said about meters. Plain values only: they cross a process boundary as JSON.
+
+    ``watched_pid``: the process whose tree the ``estimate`` meter follows. ``cpu_tdp_w``: its processor's TDP (W), None = assumed.
+    ``powercap_root``: where RAPL zones are looked for (tests point it at a tree of their own).
+    """
+
+    watched_pid: int
+    cpu_tdp_w: float | None = None
+    powercap_root: str = "/sys/class/powercap"
+
+
+class Meter(Protocol):
+    """A source of channels. ``id`` is its name in ``--tpf-meter``."""
+
+    id: str
+
+    def open(self, options: MeterOptions) -> Opened:
+        """Find what can be read. Raises MeterUnavailable with the reason and the remedy."""
+
+    def status(self) -> Sequence[Status]:
+        """The slow evidence of every device, now; an empty sequence where there is none. Called about ten times a second."""
+
+    def close(self) -> None:
+        """Let go of everything; called once, also after a failed ``open``."""

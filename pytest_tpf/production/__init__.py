@@ -1,0 +1,1 @@
+"""The Token Production Function: model cost, hardware peaks, ceilings, binding constraint. Pure."""

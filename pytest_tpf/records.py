@@ -1,0 +1,527 @@
+"""The vocabulary everyone shares: frozen dataclasses that are also the shape of the report.
+
+Units are in the names (``_j`` joules, ``_w`` watts, ``_s`` seconds). ``None`` means unknown, and a ``reason`` beside it says why;
+an unknown number is never 0. ``as_dict`` turns a record into builtins (JSON, xdist); ``from_dict`` turns them back.
+This module imports nothing but the standard library and knows nothing above it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, dataclass_transform
+
+SCHEMA_VERSION = "1.0.0"
+
+Trust = Literal["measured", "replayed", "estimated"]
+Boundary = Literal["device", "it", "facility"]
+Verdict = Literal["pass", "fail", "inconclusive", "not_measured"]
+Binding = Literal["compute", "memory_bandwidth", "power", "cooling", "operations", "undetermined"]
+TokenSource = Literal["engine", "usage", "tokenizer", "chunks", "declared"]
+PueKind = Literal["annual", "interim", "partial", "designed", "mixed_use", "assumed"]
+PueCategory = Literal["PUE0", "PUE1", "PUE2", "PUE3", "unknown"]
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def record(cls: type[_T]) -> type[_T]:
+    """A frozen, slotted, keyword-only dataclass: every record in this project is one."""
+    return dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
+
+
+# --- where it ran -----------------------------------------------------------------------------------------------------
+
+
+@record
+class Generator:
+    """The program that wrote the report."""
+
+    name: str
+    version: str
+
+
+@record
+class Cpu:
+    """The host's processor; ``model`` is what the operating system calls it."""
+
+    model: str | None
+    logical_cores: int
+
+
+@record
+class Host:
+    """The machine the tests ran on."""
+
+    os: str
+    python: str
+    cpu: Cpu
+    memory_bytes: int | None
+
+
+@record
+class Accelerator:
+    """One accelerator board, known by its UUID."""
+
+    domain: str
+    name: str
+    uuid: str
+    index: int | None = None
+    memory_bytes: int | None = None
+    driver_version: str | None = None
+    power_limit_w: float | None = None
+
+
+@record
+class Source:
+    """The tested code's version-control state; all None outside a checkout."""
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | None = None
+
+
+@record
+class Ci:
+    """The CI service that ran the tests, where one did."""
+
+    provider: str
+    run_id: str | None = None
+    run_url: str | None = None
+
+
+@record
+class Environment:
+    """Where and with what the tests ran. ``hardware_fingerprint`` hashes what makes energies comparable."""
+
+    host: Host
+    accelerators: tuple[Accelerator, ...]
+    software: dict[str, str]
+    source: Source
+    ci: Ci | None
+    hardware_fingerprint: str
+
+
+@record
+class Pue:
+    """Power usage effectiveness as declared; ``value`` is None where nobody declared one (never a silent 1.0)."""
+
+    value: float | None = None
+    source: Literal["declared", "undeclared"] = "undeclared"
+    kind: PueKind | None = None
+    category: PueCategory | None = None
+
+
+@record
+class Facility:
+    """The facility profile: what the site declares about power, cooling, utilization, carbon, water and price."""
+
+    pue: Pue = Pue()
+    power_budget_w: float | None = None
+    power_boundary: Literal["utility_meter", "facility", "it", "node", "accelerator"] | None = None
+    cooling_capacity_w: float | None = None
+    fleet_utilization: float | None = None
+    carbon_intensity_g_per_kwh: float | None = None
+    water_l_per_kwh: float | None = None
+    electricity_price_per_kwh: float | None = None
+    currency: str | None = None
+
+
+@record
+class MeterInfo:
+    """One metered domain: who reads it, how, how often it changes, and whether it is measured or estimated."""
+
+    id: str
+    source: str
+    domain: str
+    device: str | None
+    method: str
+    trust: Trust
+    update_period_s: float | None = None
+    resolution_j: float | None = None
+
+
+# --- the four mandated figures, accuracy and latency ------------------------------------------------------------------
+
+
+@record
+class JoulesPerToken:
+    """J per output token at ``boundary``; ``ci95`` is the comparative 95 % interval."""
+
+    value: float | None
+    ci95: tuple[float, float] | None
+    boundary: Boundary
+    trust: Trust | None
+    reason: str | None = None
+
+
+@record
+class BindingConstraint:
+    """The active constraint; ``margin`` = second-lowest ceiling / lowest, ``attainment`` = achieved / lowest ceiling."""
+
+    value: Binding
+    margin: float | None
+    attainment: float | None
+    reason: str
+
+
+@record
+class PueAdjustedPower:
+    """Mean IT power times PUE (W); None with the reason where PUE is undeclared."""
+
+    value: float | None
+    it_power_w: float | None
+    pue: float | None
+    reason: str | None = None
+
+
+@record
+class UtilizationAdjustedOutput:
+    """Output tokens per second while busy times utilization (tokens/s)."""
+
+    value: float | None
+    utilization: float | None
+    utilization_source: Literal["measured", "declared"] | None
+    busy_tokens_per_second: float | None
+
+
+@record
+class Accuracy:
+    """The test's quality figure, where it gave one."""
+
+    value: float | None = None
+    metric: str | None = None
+    target: float | None = None
+    samples: int = 0
+
+
+@record
+class Latency:
+    """The latency quantiles beside the four figures (s)."""
+
+    e2e_p50_s: float | None = None
+    e2e_p95_s: float | None = None
+    ttft_p50_s: float | None = None
+    ttft_p95_s: float | None = None
+    tpot_p50_s: float | None = None
+    tpot_p95_s: float | None = None
+
+
+@record
+class Mandated:
+    """What arXiv 2605.11733's abstract asks every benchmark to report, next to accuracy and latency."""
+
+    joules_per_token: JoulesPerToken
+    binding_constraint: BindingConstraint
+    pue_adjusted_power_w: PueAdjustedPower
+    utilization_adjusted_tokens_per_second: UtilizationAdjustedOutput
+    accuracy: Accuracy
+    latency: Latency
+
+
+# --- workload, service, energy, power ---------------------------------------------------------------------------------
+
+
+@record
+class Model:
+    """The model that generated: class name, parameter counts, number formats and a digest of its configuration."""
+
+    name: str | None = None
+    parameters: int | None = None
+    active_parameters: int | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    digest: str | None = None
+
+
+@record
+class Workload:
+    """What was asked of the model and what it made of it, over all measured rounds."""
+
+    engine: str | None
+    model: Model
+    requests: int
+    rounds: int
+    calls_per_round: int
+    warmup_rounds: int
+    prompt_tokens: int | None
+    output_tokens: int
+    accepted_tokens: int | None
+    token_source: TokenSource | None
+
+
+@record
+class Distribution:
+    """A distribution of times (s); quantiles interpolate linearly."""
+
+    count: int
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    min: float
+    max: float
+
+
+@record
+class Goodput:
+    """Requests that met every service limit, quality and completeness, out of those attempted."""
+
+    requests_per_second: float
+    good: int
+    attempted: int
+
+
+@record
+class Service:
+    """How fast it was. ``busy_s`` is the union of the spans in which an engine generated."""
+
+    duration_s: float
+    busy_s: float | None
+    tokens_per_second: float | None
+    ttft_s: Distribution | None = None
+    tpot_s: Distribution | None = None
+    inter_chunk_s: Distribution | None = None
+    e2e_s: Distribution | None = None
+    goodput: Goodput | None = None
+
+
+@record
+class Energy:
+    """Energy of the counted window (J). Invalid or unmetered is None with reason codes, never 0.
+
+    ``uncertainty_j`` compares runs on the same board; ``absolute_uncertainty_j`` adds the sensor's gain. Both are expanded (95 %).
+    """
+
+    it_j: float | None
+    call_j: float | None
+    device_j: float | None
+    facility_j: float | None
+    net_j: float | None
+    domains: dict[str, float | None]
+    unmetered: tuple[str, ...]
+    prefill_j: float | None
+    decode_j: float | None
+    uncertainty_j: float | None
+    absolute_uncertainty_j: float | None
+    idle_power_w: float | None
+    trust: Trust | None
+    method: str | None
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+@record
+class Power:
+    """Power over the window (W). ``headroom`` = 1 - mean / limit. ``clock_reasons`` are fractions of the window."""
+
+    mean_w: float | None
+    peak_w: float | None = None
+    p99_w: float | None = None
+    limit_w: float | None = None
+    headroom: float | None = None
+    clock_reasons: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+# --- the production function ------------------------------------------------------------------------------------------
+
+
+@record
+class Ceiling:
+    """One ceiling in tokens/s = numerator / denominator, and where the numerator comes from."""
+
+    tokens_per_second: float | None
+    numerator: float | None
+    denominator: float | None
+    provenance: str | None
+    reason: str | None = None
+
+
+@record
+class Production:
+    """The Token Production Function of this test (arXiv 2605.11733)."""
+
+    ceilings: dict[str, Ceiling]
+    achieved_tokens_per_second: float | None
+    flops_per_token: float | None
+    bytes_per_token: float | None
+    joules_per_token: float | None
+    theta: float
+    utilization: float | None
+    phi_system: float | None = None
+    phi_baseline: str | None = None
+
+
+@record
+class Derived:
+    """Figures that follow from the others."""
+
+    joules_per_request: float | None = None
+    joules_per_total_token: float | None = None
+    joules_per_accepted_token: float | None = None
+    joules_per_correct_answer: float | None = None
+    intelligence_per_watt: float | None = None
+    intelligence_per_joule: float | None = None
+    carbon_g: float | None = None
+    water_l: float | None = None
+    cost: float | None = None
+
+
+# --- judgement and the report -----------------------------------------------------------------------------------------
+
+
+@record
+class BudgetResult:
+    """One budget judged: the limit, what was measured, its interval, and the verdict."""
+
+    metric: str
+    limit: float | str | tuple[str, ...]
+    comparison: Literal["<=", ">=", "in"]
+    actual: float | str | None
+    ci95: tuple[float, float] | None
+    boundary: Boundary | None
+    verdict: Verdict
+    marginal: bool = False
+    reason: str | None = None
+
+
+@record
+class Round:
+    """One measured round."""
+
+    duration_s: float
+    output_tokens: int
+    prompt_tokens: int | None
+    requests: int
+    it_j: float | None
+
+
+@record
+class TestRecord:
+    """Everything known of one measured test: a row of the report, and what a test sees as ``tpf.result``."""
+
+    __test__ = False  # pytest must not collect it
+
+    nodeid: str
+    outcome: str
+    group: str | None
+    labels: dict[str, str]
+    params: dict[str, str]
+    mandated: Mandated
+    workload: Workload
+    service: Service
+    energy: Energy
+    power: Power
+    production: Production
+    derived: Derived
+    budgets: tuple[BudgetResult, ...]
+    regression: None
+    rounds: tuple[Round, ...]
+    warnings: tuple[str, ...]
+    extra: dict[str, Any]
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """J per output token at the test's boundary."""
+        return self.mandated.joules_per_token.value
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Output tokens per second over the counted window."""
+        return self.service.tokens_per_second
+
+    @property
+    def binding(self) -> Binding:
+        """The name of the binding constraint."""
+        return self.mandated.binding_constraint.value
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict among the budgets (``pass`` where none was set and energy is known)."""
+        order: tuple[Verdict, ...] = ("fail", "not_measured", "inconclusive", "pass")
+        verdicts = {budget.verdict for budget in self.budgets}
+        return next((v for v in order if v in verdicts), "pass" if self.energy.it_j is not None else "not_measured")
+
+
+@record
+class Summary:
+    """The run in six numbers."""
+
+    tests: int
+    measured: int
+    failed_budgets: int
+    regressions: int
+    total_it_j: float | None
+    total_output_tokens: int
+
+
+@record
+class Report:
+    """The whole report, as it is written and validated."""
+
+    schema_version: str
+    report_id: str
+    created_at: str
+    generator: Generator
+    environment: Environment
+    facility: Facility
+    meters: tuple[MeterInfo, ...]
+    tests: tuple[TestRecord, ...]
+    summary: Summary
+
+
+# --- to builtins and back ---------------------------------------------------------------------------------------------
+
+
+def as_dict(value: Any) -> Any:
+    """A record as JSON-ready builtins: dataclasses become dicts, tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: as_dict(getattr(value, name)) for name in _field_types(type(value))}
+    if isinstance(value, Mapping):
+        return {key: as_dict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_dict(item) for item in value]
+    return value
+
+
+def from_dict(cls: type[_T], data: Mapping[str, Any]) -> _T:
+    """The record that ``as_dict`` made ``data`` from; keys a record does not know are ignored (an additive newer report).
+
+    Raises:
+        TypeError: a field without a default is missing.
+    """
+    known = {name: _decode(hint, data[name]) for name, hint in _field_types(cls).items() if name in data}
+    return cls(**known)
+
+
+@functools.cache
+def _field_types(cls: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if value is None:
+        return None
+    if origin in (types.UnionType, typing.Union):
+        return _decode_union(args, value)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return from_dict(hint, value)
+    if origin is tuple:
+        return tuple(_decode(args[0], item) for item in value)
+    if origin is dict:
+        return {key: _decode(args[1], item) for key, item in value.items()}
+    return value
+
+
+def _decode_union(args: tuple[Any, ...], value: Any) -> Any:
+    wanted = (list, tuple) if isinstance(value, (list, tuple)) else dict if isinstance(value, dict) else None
+    for arg in args:
+        structured = typing.get_origin(arg) or arg
+        if wanted is not None and (structured in (tuple, dict) or dataclasses.is_dataclass(structured)):
+            return _decode(arg, value)
+    return value

@@ -1,0 +1,1 @@
+"""Records in, reports out: JSON, schema, terminal."""

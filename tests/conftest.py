@@ -1,0 +1,3 @@
+"""Fixtures every test module may use."""
+
+from __future__ import annotations
