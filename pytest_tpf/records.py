@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 SCHEMA_VERSION = "1.0.0"
@@ -498,9 +498,9 @@ def from_dict(cls: type[_T], data: Mapping[str, Any]) -> _T:
 
 
 @functools.cache
-def _field_types(cls: Any) -> dict[str, Any]:
+def _field_types(cls: Hashable) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return {field.name: hints[field.name] for field in dataclasses.fields(typing.cast(Any, cls))}
 
 
 def _decode(hint: Any, value: Any) -> Any:
