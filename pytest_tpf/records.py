@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 SCHEMA_VERSION = "1.0.0"
@@ -493,14 +493,15 @@ def from_dict(cls: type[_T], data: Mapping[str, Any]) -> _T:
     Raises:
         TypeError: a field without a default is missing.
     """
-    known = {name: _decode(hint, data[name]) for name, hint in _field_types(cls).items() if name in data}
+    types_by_name: dict[str, Any] = _field_types(typing.cast(Any, cls))
+    known = {name: _decode(hint, data[name]) for name, hint in types_by_name.items() if name in data}
     return cls(**known)
 
 
 @functools.cache
-def _field_types(cls: Hashable) -> dict[str, Any]:
+def _field_types(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(typing.cast(Any, cls))}
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _decode(hint: Any, value: Any) -> Any:
