@@ -1,0 +1,97 @@
+"""Intervals: spread over rounds (type A) combined with the meter's own uncertainty (type B), as in the GUM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from pytest_tpf.records import Distribution
+
+_NORMAL = NormalDist()
+
+
+def t_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """Student's t quantile for ``probability`` in (0.5, 1); ``degrees_of_freedom`` >= 1 are cut to a whole number.
+
+    Source: G. W. Hill, "Algorithm 396: Student's t-quantiles", CACM 13 (1970); exact for 1 and 2 degrees of freedom.
+    Cutting fractions down errs on the wide side, as JCGM 100:2008, G.4.1 advises.
+    """
+    if degrees_of_freedom >= 1e6:
+        return _NORMAL.inv_cdf(probability)
+    n, tail = math.floor(degrees_of_freedom), 2 * (1 - probability)
+    if n == 1:
+        return 1 / math.tan(tail * math.pi / 2)
+    if n == 2:
+        return math.sqrt(2 / (tail * (2 - tail)) - 2)
+    a = 1 / (n - 0.5)
+    b = (48 / a) / a
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
+    y = (d * tail) ** (2 / n)
+    if y > 0.05 + a:
+        y = _hill_far((a, b, c, d), n, _NORMAL.inv_cdf(tail / 2))
+    else:
+        y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2) + 1 / y
+    return math.sqrt(n * y)
+
+
+def _hill_far(coefficients: tuple[float, float, float, float], n: float, x: float) -> float:
+    a, b, c, d = coefficients
+    y = x * x
+    if n < 5:
+        c += 0.3 * (n - 4.5) * (x + 0.6)
+    c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+    y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+    y = a * y * y
+    return math.exp(y) - 1 if y > 0.002 else 0.5 * y * y + y
+
+
+def ratio_uncertainty(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
+    """Standard uncertainty (type A) of sum(numerators) / sum(denominators) over rounds; None for fewer than two.
+
+    The residuals' spread around the common ratio, so rounds of unequal size weigh as they should
+    (Cochran, "Sampling Techniques", section 6.3).
+    """
+    n, total = len(numerators), sum(denominators)
+    if n < 2 or total <= 0:
+        return None
+    ratio = sum(numerators) / total
+    residuals = sum((e - ratio * t) ** 2 for e, t in zip(numerators, denominators, strict=True))
+    return math.sqrt(n * residuals / (n - 1)) / total
+
+
+def expanded_uncertainty(type_a: float | None, rounds: int, type_b: float) -> float:
+    """Half-width of the 95 % interval: type A (with its small-sample t) and type B (normal) in quadrature.
+
+    Effective degrees of freedom by Welch-Satterthwaite (JCGM 100:2008, G.4); without rounds to spread over, type B alone.
+    """
+    if not type_a or rounds < 2:
+        return _NORMAL.inv_cdf(0.975) * type_b
+    combined = math.hypot(type_a, type_b)
+    degrees_of_freedom = (rounds - 1) * (combined / type_a) ** 4
+    return t_quantile(0.975, degrees_of_freedom) * combined
+
+
+def quantile(ordered: Sequence[float], fraction: float) -> float:
+    """The quantile of sorted values, interpolated linearly (numpy's default)."""
+    position = fraction * (len(ordered) - 1)
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+def distribution(values: Sequence[float]) -> Distribution | None:
+    """Count, mean, quantiles and extremes of ``values``; None where there are none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return Distribution(
+        count=len(ordered),
+        mean=math.fsum(ordered) / len(ordered),
+        p50=quantile(ordered, 0.50),
+        p95=quantile(ordered, 0.95),
+        p99=quantile(ordered, 0.99),
+        min=ordered[0],
+        max=ordered[-1],
+    )

@@ -1,0 +1,170 @@
+"""One table of options: command line, ini keys, documentation, and the frozen ``Settings`` they resolve to.
+
+This module is imported in every pytest run, so it stays light: no dataclass, no import beyond the standard library's small ones.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Option(NamedTuple):
+    """``--tpf-NAME`` and the ini key ``tpf_NAME``; ``parse`` turns the user's text into the setting or raises ValueError."""
+
+    name: str
+    parse: Callable[[str], Any]
+    metavar: str | None
+    help: str
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def key(self) -> str:
+        """The name as an attribute of Settings."""
+        return self.name.replace("-", "_")
+
+    @property
+    def is_flag(self) -> bool:
+        """True where the option takes no value."""
+        return self.metavar is None and self.choices is None
+
+
+class Settings(NamedTuple):
+    """Every option, resolved: command line over ini over default. Paths are as given; None means not set."""
+
+    report: str | None = None
+    meter: tuple[str, ...] = ("auto",)
+    require: str | None = None
+    facility: str | None = None
+    pue: float | None = None
+    rounds: int | None = None
+    warmup: int = 1
+    max_time: float = 5.0
+    target_ci: float = 0.05
+    gate: str = "warn"
+    columns: tuple[str, ...] = ()
+    sort: str | None = None
+    group_by: str | None = None
+    cpu_tdp: float | None = None
+    operations_threshold: float = 0.3
+    junit_properties: bool = False
+    all: bool = False
+    off: bool = False
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("expected at least one name")
+    return names
+
+
+def _number(low: float, high: float = math.inf, *, low_is_in: bool = False) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (low <= value if low_is_in else low < value) or not value <= high or math.isinf(value):
+            raise ValueError(
+                f"expected a number {'from' if low_is_in else 'above'} {low:g}" + (f" up to {high:g}" if high < math.inf else "")
+            )
+        return value
+
+    return parse
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if (value := int(text)) < least:
+            raise ValueError(f"expected a whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in words:
+        raise ValueError("expected true or false")
+    return words[text.strip().lower()]
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("report", str, "PATH", "write the JSON report to PATH (parent folders are made)"),
+    Option("meter", _names, "LIST", "where joules come from: auto (default) or a list such as nvml,rapl or estimate"),
+    Option("require", str, None, "fail a run whose energy is only estimated", ("measured",)),
+    Option("facility", str, "FILE", "TOML facility profile: pue, power budget, cooling, carbon, water, price"),
+    Option("pue", _number(1.0, low_is_in=True), "X", "power usage effectiveness; overrides the profile's"),
+    Option("rounds", _whole(1), "N", "exactly N rounds for tpf(fn), instead of as many as the target interval needs"),
+    Option("warmup", _whole(0), "N", "calls before the first round of tpf(fn) (default 1)"),
+    Option("max-time", _number(0.0), "SECONDS", "longest time to spend on the rounds of one test (default 5)"),
+    Option("target-ci", _number(0.0, 1.0), "FRACTION", "stop when the 95%% interval of J/token is this narrow (default 0.05)"),
+    Option("gate", str, None, "verdicts that could not be reached: red (default where CI is set) or a warning", ("strict", "warn")),
+    Option("columns", _names, "LIST", "columns of the table"),
+    Option("sort", str, "COLUMN", "sort the table by this column (default: worst first)"),
+    Option("group-by", str, "KEY", "one table per group, file, model, param:NAME or label:NAME"),
+    Option("cpu-tdp", _number(0.0), "WATTS", "thermal design power that the estimate meter scales (default: assumed)"),
+    Option("operations-threshold", _number(0.0, 1.0), "FRACTION", "attainment below which operations bind (default 0.3)"),
+    Option("junit-properties", _flag, None, "add the figures to the JUnit report as properties"),
+    Option("all", _flag, None, "also measure unmarked tests in which an engine generates"),
+    Option("off", _flag, None, "run marked tests as if the plugin were absent"),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option on the command line (default None, so that the ini layer is reachable) and in the ini file."""
+    group = parser.getgroup("energy-to-token", "energy-to-token (pytest-tpf)")
+    for option in OPTIONS:
+        flag, dest = f"--tpf-{option.name}", f"tpf_{option.key}"
+        if option.is_flag:
+            group.addoption(flag, dest=dest, action="store_const", const="true", default=None, help=option.help)
+        else:
+            group.addoption(flag, dest=dest, metavar=option.metavar, choices=option.choices, default=None, help=option.help)
+        parser.addini(dest, option.help.replace("%%", "%"), type="string", default="")
+    # The ini file may say plain `tpf = off`.
+    parser.addini("tpf", "off = run marked tests as if the plugin were absent", type="string", default="")
+
+
+class OptionError(ValueError):
+    """What is wrong with the options, all mistakes at once, one line each."""
+
+
+def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this run: command line over ini over default. Raises OptionError with every mistake."""
+    values: dict[str, Any] = {"gate": "strict" if environ.get("CI") else "warn"}
+    mistakes: list[str] = []
+    for option in OPTIONS:
+        where, text = _given(config, option)
+        if not text:
+            continue
+        try:
+            values[option.key] = _parsed(option, text)
+        except ValueError as error:
+            mistakes.append(f"{where}: {text!r} is not usable: {error}")
+    if str(config.getini("tpf")).strip().lower() in ("off", "false", "0", "no"):
+        values["off"] = True
+    if mistakes:
+        raise OptionError("\n".join(mistakes))
+    return Settings(**values)
+
+
+def _given(config: pytest.Config, option: Option) -> tuple[str, str]:
+    on_command_line = config.getoption(f"tpf_{option.key}", default=None)
+    if on_command_line is not None:
+        return f"--tpf-{option.name}", str(on_command_line)
+    return f"tpf_{option.key} (ini)", str(config.getini(f"tpf_{option.key}"))
+
+
+def _parsed(option: Option, text: str) -> Any:
+    if option.choices and text not in option.choices:
+        raise ValueError(f"expected {' or '.join(option.choices)}")
+    return option.parse(text)
+
+
+def is_off(config: pytest.Config) -> bool:
+    """Whether the plugin was switched off; cheap, and never raises."""
+    flag = config.getoption("tpf_off", default=None) or config.getini("tpf_off")
+    return str(flag).lower() in ("true", "1", "yes", "on") or str(config.getini("tpf")).strip().lower() in ("off", "false", "0", "no")
