@@ -1,0 +1,166 @@
+"""The energy of one domain between instants, with its uncertainty: pure functions on what the sampler recorded."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Sequence
+
+from pytest_tpf.measure import gauge
+from pytest_tpf.measure.counter import Curve
+from pytest_tpf.measure.trace import Fault, Span, Trace, merged_spans
+from pytest_tpf.records import record
+
+TOO_SHORT = 0.5
+"""An energy whose 95 % interval is wider than this share of it to either side is not reported: ``window_too_short``."""
+
+_GAP_PERIODS = 3.0  # an end inside an interval longer than this many refreshes lies in a gap of the sampling
+
+
+@record
+class DomainEnergy:
+    """Energy of one domain (J), None where ``reasons`` say why.
+
+    ``uncertainty_j`` (standard, type B): edge timing, resolution, and what power did inside a refresh. ``gain_uncertainty_j`` (standard):
+    the sensor's scale, which cancels between runs on the same board; None where nothing is known of it.
+    """
+
+    joules: float | None
+    uncertainty_j: float | None
+    gain_uncertainty_j: float | None
+    valid: bool
+    reasons: tuple[str, ...] = ()
+
+
+def energy_of_spans(trace: Trace, spans: Iterable[Span]) -> DomainEnergy:
+    """Energy (J) that ``trace``'s domain used in the union of ``spans`` ((start, end) in perf_counter seconds).
+
+    Touching and overlapping spans are merged first, so shared ends neither count twice nor add uncertainty. Energy is additive:
+    that of two adjoining windows is that of the window they make up. Never negative, never clamped.
+
+    Reasons for None: ``not_bracketed`` (no reading before or after), ``counter_reset`` (the counter went down), ``sampling_gap``,
+    ``window_too_short`` (95 % interval beyond half the value), ``no_window`` (nothing to measure), and the code of any fault around them.
+
+    Raises:
+        ValueError: a span ends before it starts.
+    """
+    merged = merged_spans(spans)
+    if not merged:
+        return _unknown("no_window")
+    if trace.channel.quantity == "power_w":
+        return _of_gauge(trace, merged)
+    return _of_counter(trace, merged)
+
+
+def shortest_window_s(trace: Trace, relative: float, swing: float = 1.0) -> float | None:
+    """The window (s) from which on energy is known within ``relative`` (95 %), at random phase; None while the refresh is unknown.
+
+    ``swing`` is the step of power at the window's ends relative to the power inside (1 = from nothing to full load and back). A step at a
+    random place in a refresh of length T leaves its energy uncertain by P swing T / 12 (``Curve.inside_uncertainty_j`` averaged in squares
+    over the place), twice; half the resolution adds to it where power is known.
+
+    Raises:
+        ValueError: ``relative`` is not positive.
+    """
+    if relative <= 0:
+        raise ValueError(f"relative must be positive, not {relative}")
+    if trace.period_s is None:
+        return None
+    end_s = trace.period_s * swing / 12
+    timing_s = _median([edge.t_hi - edge.t_lo for edge in trace.edges[-100:]]) / math.sqrt(12)
+    resolution_s = _resolution_s(trace)
+    return 2.0 * math.sqrt(2.0) * math.hypot(end_s, timing_s, resolution_s) / relative
+
+
+def _of_counter(trace: Trace, spans: tuple[Span, ...]) -> DomainEnergy:
+    start, end = spans[0][0], spans[-1][1]
+    codes = _fault_codes(trace.faults, *_bracket([edge.t for edge in trace.edges], start, end))
+    if len(trace.edges) < 2:
+        return _unknown("not_bracketed", *codes)
+    curve = Curve(trace.edges)
+    if not curve.first <= start <= end <= curve.last:
+        return _unknown("not_bracketed", *codes)
+    first, last = curve.interval(start), curve.interval(end) + 1
+    if any(curve.joules(index) < 0 for index in range(first, last)):
+        codes = ("counter_reset", *(code for code in codes if code != "counter_reset"))
+    if codes:
+        return _unknown(*codes)
+    joules = sum(curve.at(t1) - curve.at(t0) for t0, t1 in spans)
+    return _judged(trace, joules, _counter_uncertainty_j(trace, curve, spans), _ends_in_gap(trace, curve, spans))
+
+
+def _counter_uncertainty_j(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> float:
+    ends = [(t, sign) for t0, t1 in spans for t, sign in ((t0, -1), (t1, +1))]
+    resolution_j = trace.channel.resolution_j or 0.0
+    squares = 0.0
+    for index, (per_s, per_j) in curve.edge_weights(ends).items():
+        bracket_s = trace.edges[index].t_hi - trace.edges[index].t_lo
+        squares += ((per_s * bracket_s) ** 2 + (per_j * resolution_j) ** 2) / 12
+    for index, covered_s in _partly_covered(curve, spans).items():
+        squares += curve.inside_uncertainty_j(index, covered_s) ** 2
+    return math.sqrt(squares)
+
+
+def _partly_covered(curve: Curve, spans: tuple[Span, ...]) -> dict[int, float]:
+    """Seconds covered in each refresh interval that an end of a span cuts."""
+    covered: dict[int, float] = {}
+    for t0, t1 in spans:
+        for index in {curve.interval(t0), curve.interval(t1)}:
+            start, end = curve.bounds(index)
+            covered[index] = covered.get(index, 0.0) + max(min(t1, end) - max(t0, start), 0.0)
+    return covered
+
+
+def _ends_in_gap(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> bool:
+    if trace.period_s is None:
+        return False
+    return any(curve.duration_s(curve.interval(t)) > _GAP_PERIODS * trace.period_s for span in spans for t in span)
+
+
+def _of_gauge(trace: Trace, spans: tuple[Span, ...]) -> DomainEnergy:
+    start, end = spans[0][0], spans[-1][1]
+    times = [sample.t for sample in trace.powers]
+    inside = bool(times) and times[0] <= start and end <= times[-1]
+    codes = _fault_codes(trace.faults, *_bracket(times, start, end))
+    if not inside or codes:
+        return _unknown(*(() if inside else ("not_bracketed",)), *codes)
+    if gauge.longest_gap_s(trace.powers, spans) > gauge.allowed_gap_s(trace):
+        return _unknown("sampling_gap")
+    joules = sum(gauge.integral_j(trace.powers, t0, t1) for t0, t1 in spans)
+    return _judged(trace, joules, gauge.uncertainty_j(trace, spans), in_gap=False)
+
+
+def _judged(trace: Trace, joules: float, uncertainty_j: float, in_gap: bool) -> DomainEnergy:
+    if 2 * uncertainty_j > TOO_SHORT * joules:
+        return _unknown("sampling_gap" if in_gap else "window_too_short") if uncertainty_j > 0 else _known(trace, joules, 0.0)
+    return _known(trace, joules, uncertainty_j)
+
+
+def _known(trace: Trace, joules: float, uncertainty_j: float) -> DomainEnergy:
+    gain = trace.channel.gain
+    return DomainEnergy(joules=joules, uncertainty_j=uncertainty_j, gain_uncertainty_j=None if gain is None else gain * joules, valid=True)
+
+
+def _unknown(*reasons: str) -> DomainEnergy:
+    return DomainEnergy(joules=None, uncertainty_j=None, gain_uncertainty_j=None, valid=False, reasons=tuple(dict.fromkeys(reasons)))
+
+
+def _bracket(times: Sequence[float], start: float, end: float) -> Span:
+    before, after = bisect.bisect_right(times, start) - 1, bisect.bisect_left(times, end)
+    return times[before] if before >= 0 else -math.inf, times[after] if after < len(times) else math.inf
+
+
+def _fault_codes(faults: Iterable[Fault], start: float, end: float) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(fault.code for fault in faults if start <= fault.t <= end))
+
+
+def _resolution_s(trace: Trace) -> float:
+    resolution_j = trace.channel.resolution_j
+    if not resolution_j or len(trace.edges) < 2:
+        return 0.0
+    power_w = (trace.edges[-1].joules - trace.edges[0].joules) / max(trace.edges[-1].t - trace.edges[0].t, 1e-9)
+    return resolution_j / power_w / math.sqrt(12) if power_w > 0 else 0.0
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0
