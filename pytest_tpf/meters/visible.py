@@ -38,8 +38,8 @@ class Selection:
 def visible_boards(boards: Sequence[BoardId], env: Mapping[str, str]) -> Selection:
     """The boards that a CUDA program with the environment ``env`` may use; ``boards`` are all of the machine in PCI bus order.
 
-    An index refuses to name a board where CUDA counts in another order than the driver: with boards of different models and
-    ``CUDA_DEVICE_ORDER`` other than ``PCI_BUS_ID``, unless the list names every board.
+    An index is refused where CUDA may count in another order than the driver: with boards of different models and ``CUDA_DEVICE_ORDER``
+    other than ``PCI_BUS_ID``, or with a board missing from ``boards``; unless the list names every board.
     """
     text = env.get(VARIABLE)
     if text is None:
@@ -55,7 +55,8 @@ def visible_boards(boards: Sequence[BoardId], env: Mapping[str, str]) -> Selecti
 
 
 def _mig_note(text: str) -> str:
-    return f"{VARIABLE}={_shown([text])} names a MIG slice: the driver meters whole boards only, so a slice's energy can't be told from its neighbours'"
+    why = "the driver meters whole boards only, so a slice's energy can't be told from its neighbours'"
+    return f"{VARIABLE}={_shown([text])} names a MIG slice: {why}"
 
 
 def _by_uuid(boards: Sequence[BoardId], entries: Sequence[str]) -> Selection:
@@ -91,14 +92,14 @@ def _by_index(boards: Sequence[BoardId], entries: Sequence[str], env: Mapping[st
 def _indices_can_be_trusted(boards: Sequence[BoardId], chosen: Sequence[BoardId], env: Mapping[str, str]) -> bool:
     # FASTEST_FIRST, CUDA's default, puts the fastest model first by a rule of its own and keeps bus order among equal boards.
     in_bus_order = env.get(ORDER_VARIABLE) == "PCI_BUS_ID" or len({board.name for board in boards}) <= 1
-    return in_bus_order or len(chosen) in (0, len(boards))
+    is_complete = [board.index for board in boards] == list(range(len(boards)))
+    return (in_bus_order and is_complete) or len(chosen) in (0, len(boards))
 
 
 def _order_note(entries: Sequence[str]) -> str:
-    return (
-        f"{VARIABLE}={_shown(entries)} counts boards of different models in CUDA's own order, which the driver doesn't tell: "
-        f"set {ORDER_VARIABLE}=PCI_BUS_ID or name the boards by UUID"
-    )
+    why = "different models, or a board that doesn't answer"
+    remedy = f"set {ORDER_VARIABLE}=PCI_BUS_ID or name the boards by UUID"
+    return f"{VARIABLE}={_shown(entries)} counts boards in CUDA's own order, which can't be known here ({why}): {remedy}"
 
 
 def _leading_integer(entry: str) -> int:

@@ -1,0 +1,162 @@
+"""One NVIDIA board: the calls of NVIDIA's binding that work on it, in joules, watts and plain names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pytest_tpf.meters.protocol import ReadFault, Status
+from pytest_tpf.meters.visible import BoardId
+from pytest_tpf.records import Accelerator
+
+_T = TypeVar("_T")
+
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, nvmlClocksEventReason*).
+CLOCK_REASONS = {
+    0x001: "gpu_idle",
+    0x002: "applications_clocks_setting",
+    0x004: "sw_power_cap",
+    0x008: "hw_slowdown",
+    0x010: "sync_boost",
+    0x020: "sw_thermal_slowdown",
+    0x040: "hw_thermal_slowdown",
+    0x080: "hw_power_brake_slowdown",
+    0x100: "display_clock_setting",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A power gauge that works on a board; ``averaging_s`` where it is documented."""
+
+    method: str
+    source: str
+    averaging_s: float | None
+    read_w: Callable[[], float]
+
+
+class NvmlBoard:
+    """A board, held by its UUID. ``nvml`` is the initialised binding."""
+
+    def __init__(self, nvml: Any, identity: BoardId) -> None:
+        """Raises ReadFault where the board doesn't answer."""
+        self.id = identity
+        self.domain = f"gpu:{identity.index}"
+        self._nvml = nvml
+        self._handle = self.guarded(lambda: nvml.nvmlDeviceGetHandleByUUID(identity.uuid))()
+        self._utilization = self._working("nvmlDeviceGetUtilizationRates")
+        self._temperature_c = self._working("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature", args=(nvml.NVML_TEMPERATURE_GPU,))
+        self._power_limit_mw = self._working("nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetPowerManagementLimit")
+        self._clock_reasons = self._working("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+
+    def is_in_mig_mode(self) -> bool:
+        """Whether the board is cut into slices, which NVML can't meter one by one."""
+        return bool(self._value(lambda: self._nvml.nvmlDeviceGetMigMode(self._handle)[0]) == 1)
+
+    def counter(self) -> Callable[[], float] | None:
+        """The cumulative energy counter (J since the driver was loaded); None where the board has none."""
+        nvml, handle = self._nvml, self._handle
+
+        def read_j() -> float:
+            return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+
+        return self.guarded(read_j) if self._value(read_j) is not None else None
+
+    def gauge(self) -> Gauge | None:
+        """The best power gauge that works: the one that averages over the shortest time follows the load best."""
+        return next((gauge for gauge in self._gauges() if self._value(gauge.read_w) is not None), None)
+
+    def _gauges(self) -> Iterator[Gauge]:
+        nvml, handle = self._nvml, self._handle
+        # The instant gauge's own window isn't documented; 10 to 100 ms were measured, by board (arXiv 2312.02741).
+        for field, method, averaging_s in (
+            (nvml.NVML_FI_DEV_POWER_INSTANT, "nvml_power_instant", None),
+            (nvml.NVML_FI_DEV_POWER_AVERAGE, "nvml_power_average", 1.0),
+        ):
+            yield Gauge(method, f"NVML field {field}", averaging_s, self._field_w(field))
+        read_w = self.guarded(lambda: float(nvml.nvmlDeviceGetPowerUsage(handle)) / 1000)
+        yield Gauge("nvml_power_usage", "nvmlDeviceGetPowerUsage", self._usage_averaging_s(), read_w)
+
+    def _field_w(self, field: int) -> Callable[[], float]:
+        nvml, handle, request = self._nvml, self._handle, [field]
+
+        def read_w() -> float:
+            value = nvml.nvmlDeviceGetFieldValues(handle, request)[0]
+            if value.nvmlReturn:
+                raise nvml.NVMLError(value.nvmlReturn)
+            return float(value.value.uiVal) / 1000
+
+        return self.guarded(read_w)
+
+    def _usage_averaging_s(self) -> float | None:
+        """NVML's manual: a one-second average on Ampere (except GA100) and newer, instantaneous before."""
+        nvml = self._nvml
+        architecture = self._value(lambda: nvml.nvmlDeviceGetArchitecture(self._handle))
+        is_ga100 = any(f" {model}" in self.id.name for model in ("A100", "A30", "A800"))
+        if architecture is None or architecture == nvml.NVML_DEVICE_ARCH_UNKNOWN or is_ga100:
+            return None
+        return 1.0 if architecture >= nvml.NVML_DEVICE_ARCH_AMPERE else None
+
+    def accelerator(self) -> Accelerator:
+        """The board's row of the report."""
+        nvml = self._nvml
+        return Accelerator(
+            domain=self.domain,
+            name=self.id.name,
+            uuid=self.id.uuid,
+            index=self.id.index,
+            memory_bytes=self._value(lambda: int(nvml.nvmlDeviceGetMemoryInfo(self._handle).total)),
+            driver_version=self._value(lambda: str(nvml.nvmlSystemGetDriverVersion())),
+            power_limit_w=self._scaled(self._power_limit_mw, 1000),
+        )
+
+    def status(self) -> Status:
+        """Utilization (0..1), temperature (C), enforced power limit (W) and clock event reasons, now."""
+        rates = self._value(self._utilization)
+        bits = self._value(self._clock_reasons) or 0
+        return Status(
+            domain=self.domain,
+            t=time.perf_counter(),
+            utilization=None if rates is None else rates.gpu / 100,
+            temperature_c=self._scaled(self._temperature_c, 1),
+            power_limit_w=self._scaled(self._power_limit_mw, 1000),
+            clock_reasons=tuple(name for bit, name in CLOCK_REASONS.items() if bits & bit),
+        )
+
+    def guarded(self, call: Callable[[], _T]) -> Callable[[], _T]:
+        """``call`` with the driver's error as a ``ReadFault`` that names the board."""
+        nvml = self._nvml
+
+        def guarded() -> _T:
+            try:
+                return call()
+            except nvml.NVMLError as error:
+                is_lost = error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED)
+                raise ReadFault("device_lost" if is_lost else "counter_unreadable", f"{self.domain} ({self.id.name}): {error}") from None
+
+        return guarded
+
+    def _working(self, *names: str, args: tuple[Any, ...] = ()) -> Callable[[], Any] | None:
+        """The first of the named calls that this binding, driver and board know: the newer name comes first."""
+        for name in names:
+            function = getattr(self._nvml, name, None)
+            if function is not None and self._value(call := _bound(function, self._handle, *args)) is not None:
+                return call
+        return None
+
+    def _value(self, call: Callable[[], Any] | None) -> Any:
+        """What the call gives; None where there is no such call or the board doesn't answer it."""
+        try:
+            return call() if call else None
+        except (self._nvml.NVMLError, ReadFault):
+            return None
+
+    def _scaled(self, call: Callable[[], Any] | None, divisor: float) -> float | None:
+        value = self._value(call)
+        return None if value is None else float(value) / divisor
+
+
+def _bound(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    return lambda: function(*args)
