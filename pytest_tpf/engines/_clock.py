@@ -33,6 +33,12 @@ class StepMarks:
         self.stopped: list[Any] = []
         self.mark: Callable[[], Any] = time.perf_counter if device.type != "cuda" else self._cuda_event
 
+    def step(self, length: int, stopped: Any) -> None:
+        """A step is done: the sequences are ``length`` long and the rows in ``stopped`` (bool tensor) go no further."""
+        self.marks.append(self.mark())
+        self.lengths.append(length)
+        self.stopped.append(stopped)
+
     def resolve(self) -> Steps:
         """The steps with host times (``time.perf_counter`` seconds). On CUDA it waits for the device."""
         times_s = self._cuda_times_s() if self.device.type == "cuda" and self.marks else self.marks
@@ -58,9 +64,12 @@ def host_times_s(anchor_s: float, before_anchor_ms: Sequence[float]) -> list[flo
 
 
 def clocked(criteria: Iterable[Any], marks: StepMarks) -> Any:
-    """The same stopping criteria in a list that also writes to ``marks``. Needs transformers imported."""
+    """The same stopping criteria in a list that also writes to ``marks``. Needs transformers imported.
+
+    A list that is clocked already (two observers at once) goes on writing to its own marks, too.
+    """
     clocked_list = _clocked_type()(criteria)
-    clocked_list.marks = marks
+    clocked_list.clocks = (*getattr(criteria, "clocks", ()), marks)
     return clocked_list
 
 
@@ -69,14 +78,12 @@ def _clocked_type() -> type:
     from transformers.generation.stopping_criteria import StoppingCriteriaList
 
     class ClockedCriteria(StoppingCriteriaList):  # type: ignore[misc]
-        marks: StepMarks
+        clocks: tuple[StepMarks, ...]
 
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             stopped = super().__call__(input_ids, scores, **kwargs)
-            marks = self.marks
-            marks.marks.append(marks.mark())
-            marks.lengths.append(input_ids.shape[1])
-            marks.stopped.append(stopped)
+            for clock in self.clocks:
+                clock.step(input_ids.shape[1], stopped)
             return stopped
 
     return ClockedCriteria
