@@ -1,0 +1,54 @@
+"""The report from its parts."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from pytest_tpf import __version__
+from pytest_tpf.records import (
+    SCHEMA_VERSION,
+    Environment,
+    Facility,
+    Generator,
+    MeterInfo,
+    Report,
+    Summary,
+    TestRecord,
+)
+
+
+def build_report(tests: Iterable[TestRecord], environment: Environment, facility: Facility, meters: Iterable[MeterInfo]) -> Report:
+    """A new report with its own id and the time of now (UTC), and the summary of ``tests``."""
+    rows = tuple(tests)
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        report_id=str(uuid.uuid4()),
+        created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        generator=Generator(name="pytest-tpf", version=__version__),
+        environment=environment,
+        facility=facility,
+        meters=tuple(meters),
+        tests=rows,
+        summary=summarize(rows),
+    )
+
+
+def summarize(tests: Sequence[TestRecord]) -> Summary:
+    """The run in six numbers. An estimate isn't counted as measured, but its joules are in the total (None where none are known)."""
+    known_j = [test.energy.it_j for test in tests if test.energy.it_j is not None]
+    return Summary(
+        tests=len(tests),
+        measured=sum(is_measured(test) for test in tests),
+        failed_budgets=sum(budget.verdict == "fail" for test in tests for budget in test.budgets),
+        regressions=sum(test.regression is not None for test in tests),
+        total_it_j=math.fsum(known_j) if known_j else None,
+        total_output_tokens=sum(test.workload.output_tokens for test in tests),
+    )
+
+
+def is_measured(test: TestRecord) -> bool:
+    """Whether the test's energy is known and comes from meters alone."""
+    return test.energy.it_j is not None and test.energy.trust == "measured"

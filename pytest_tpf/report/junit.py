@@ -1,0 +1,32 @@
+"""The mandated figures as JUnit properties; pure."""
+
+from __future__ import annotations
+
+from pytest_tpf.records import TestRecord
+
+
+def junit_properties(test: TestRecord) -> list[tuple[str, str]]:
+    """(name, value) for each figure that is known; the unit is in the name, and energy is followed by its boundary and trust."""
+    mandated, latency = test.mandated, test.mandated.latency
+    energy, output = mandated.joules_per_token, mandated.utilization_adjusted_tokens_per_second
+    figures: list[tuple[str, float | str | None]] = [
+        ("joules_per_token", energy.value),
+        ("joules_per_token_ci95_low", energy.ci95[0] if energy.ci95 else None),
+        ("joules_per_token_ci95_high", energy.ci95[1] if energy.ci95 else None),
+        ("energy_boundary", energy.boundary if energy.value is not None else None),
+        ("energy_trust", energy.trust if energy.value is not None else None),
+        ("binding_constraint", mandated.binding_constraint.value),
+        ("pue_adjusted_power_w", mandated.pue_adjusted_power_w.value),
+        ("pue", mandated.pue_adjusted_power_w.pue),
+        ("utilization_adjusted_tokens_per_second", output.value),
+        ("utilization", output.utilization),
+        ("accuracy", mandated.accuracy.value),
+        ("accuracy_metric", mandated.accuracy.metric if mandated.accuracy.value is not None else None),
+        ("e2e_p50_s", latency.e2e_p50_s),
+        ("e2e_p95_s", latency.e2e_p95_s),
+        ("ttft_p50_s", latency.ttft_p50_s),
+        ("ttft_p95_s", latency.ttft_p95_s),
+        ("tpot_p50_s", latency.tpot_p50_s),
+        ("tpot_p95_s", latency.tpot_p95_s),
+    ]
+    return [(f"tpf_{name}", str(value)) for name, value in figures if value is not None]
