@@ -84,6 +84,7 @@ def test_all_problems_come_in_one_message_that_names_the_file(tmp_path):
         ("fleet_utilization = 0", "above 0 and at most 1"),
         ("fleet_utilization = 40", "at most 1"),
         ("carbon_intensity_g_per_kwh = -1", "must not be negative"),
+        ("cooling_capacity_w = 1" + "0" * 400, "not a finite number"),
         ("water_l_per_kwh = []", "not a number"),
         ('electricity_price_per_kwh = "0.1"', "not a number"),
         ('currency = ""', "not a text"),
@@ -144,11 +145,11 @@ def test_undeclared_is_unknown_with_a_reason(facility, reason):
     assert reason in delivered.reason
 
 
-@given(
-    st.dictionaries(
-        st.text() | st.sampled_from(["pue", "pue_kind", "power_budget_w", "currency"]), st.none() | st.floats() | st.text() | st.integers()
-    )
-)
+keys = st.text() | st.sampled_from(["pue", "pue_kind", "power_budget_w", "currency"])
+values = st.none() | st.floats() | st.text() | st.integers()
+
+
+@given(st.dictionaries(keys, values))
 def test_any_mapping_is_a_profile_or_a_facility_error(data):
     try:
         facility = read_facility(data)
