@@ -1,0 +1,53 @@
+# Two commands for a fresh machine with Python 3.11+, gcc and make:
+#   make demo   environment, then the adder suite measured: the table and a validated report
+#   make test   environment, then all tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+REPORT ?= tpf-report.json
+
+.PHONY: demo test lint types check bench models docs clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pytest-tpf needs Python 3.11 or newer; try: make PYTHON=python3.12 demo")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[transformers]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	@touch $@
+
+# The main job on the embedded example: measure, print the table, write the report, validate it.
+demo: $(VENV)/.demo
+	$(BIN)/python -m pytest examples/adder --tpf-report $(REPORT)
+	$(BIN)/tpf validate $(REPORT)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+check: lint types test
+
+# Retrain the example's models (about two minutes on two cores).
+models: $(VENV)/.demo
+	$(BIN)/python examples/adder/train.py
+
+# Everything docs/benchmarks.md reports; the peer it is measured beside gets an environment of its own.
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+# The reference pages that are generated from the code.
+docs: $(VENV)/.test
+	$(BIN)/python -m docs.generate
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
