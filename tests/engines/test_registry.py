@@ -23,8 +23,10 @@ class Recorder:
     @contextlib.contextmanager
     def observe(self, sink):
         self.events.append("begin")
-        yield
-        self.events.append("end")
+        try:
+            yield
+        finally:
+            self.events.append("end")
 
     def synchronize(self):
         pass
