@@ -1,0 +1,349 @@
+"""The test process's end of the sampler: start the helper, mark windows by time alone, ask afterwards what happened around them.
+
+A window costs two clock readings. The helper shares the clock (``time.perf_counter`` is CLOCK_MONOTONIC, one for all processes).
+Nothing here hangs or raises because the helper died: what it can't tell any more comes back as a ``sampler_lost`` fault.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+from pytest_tpf.measure import wire
+from pytest_tpf.measure.sharpen import sharpened
+from pytest_tpf.measure.trace import Edge, Fault, PowerSample, Recording, Trace
+from pytest_tpf.meters.protocol import ChannelInfo, MeterOptions, Status
+from pytest_tpf.records import Accelerator, MeterInfo, from_dict, record
+
+START_LIMIT_S = 30.0
+"""NVML takes seconds to start where the driver isn't kept loaded; beyond this something is stuck."""
+
+_ANSWER_LIMIT_S = 3.0  # beyond what the helper itself waits for
+_STOP_LIMIT_S = 1.0
+_FORKED = "this process was forked from the one that measures; it can't measure"
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pytest_tpf.measure.sampler_process import main; main()"
+
+
+class SamplerUnavailable(Exception):
+    """No meter can be read here. The text is one line for the user."""
+
+
+class _Lost(Exception):
+    """The helper is gone or doesn't answer; the text says what is known."""
+
+
+@record
+class SamplerInfo:
+    """What the helper found. ``meters`` has one entry a metered domain, in the order of ``channels``."""
+
+    meters: tuple[MeterInfo, ...]
+    channels: tuple[ChannelInfo, ...]
+    accelerators: tuple[Accelerator, ...]
+    notes: tuple[str, ...]
+    unmetered: tuple[str, ...]
+
+
+class Sampler:
+    """One helper process and what it knows. Usable from any thread; in a forked child it does nothing and says so.
+
+    ``meters``: names for ``--tpf-meter``; ``linger_s``: how long sampling goes on after ``rest``, so that the next window finds it running.
+    """
+
+    def __init__(self, meters: Sequence[str], options: MeterOptions, linger_s: float = 1.0) -> None:
+        self._order = (tuple(meters), dataclasses.asdict(options), linger_s, os.getpid())
+        self._owner = os.getpid()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._inbox: wire.Inbox | None = None
+        self._info: SamplerInfo | None = None
+        self._lock = threading.RLock()
+        self._number = 0
+        self._closed = False
+        self.lost: str | None = None
+        """Why nothing can be recorded any more, in one line; None while all is well."""
+
+    # --- life
+
+    def launch(self) -> None:
+        """Start the helper without waiting for its meters (``start`` does). Raises SamplerUnavailable."""
+        self._refuse_fork()
+        with self._lock:
+            if self._process is not None or self._closed:
+                return
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _BOOT, *sys.path],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._stderr,
+                    bufsize=0,
+                    start_new_session=True,  # Ctrl-C is for pytest alone
+                )
+            except OSError as error:
+                raise SamplerUnavailable(f"the sampler can't be started: {error}") from None
+            assert self._process.stdout is not None
+            self._inbox = wire.Inbox(self._process.stdout.fileno())
+            atexit.register(self.close)
+            with contextlib.suppress(_Lost):  # start() will say what happened
+                self._send(self._order)
+
+    def start(self) -> SamplerInfo:
+        """Start the helper and open the meters; what was found. Again: the same answer.
+
+        Raises:
+            SamplerUnavailable: no meter can be used, or the helper can't run; the text is one line that says why.
+        """
+        self._refuse_fork()
+        with self._lock:
+            if self._info is not None:
+                return self._info
+            if self._closed:
+                raise SamplerUnavailable("the sampler is closed")
+            self.launch()
+            try:
+                answer, content = self._receive(time.monotonic() + START_LIMIT_S)
+            except _Lost as lost:
+                self.close()
+                raise SamplerUnavailable(str(lost)) from None
+            if answer != "ready":
+                self.close()
+                raise SamplerUnavailable(str(content))
+            self._info = _info(content)
+            return self._info
+
+    def close(self) -> None:
+        """End the helper, gently and then not; returns soon whatever happens. Harmless when repeated or in a forked child."""
+        if self._forked():
+            return
+        with self._lock:
+            process, stderr = self._process, self._stderr
+            if self._closed:
+                return
+            self._closed = True
+            self.lost = self.lost or "the sampler is closed"
+            atexit.unregister(self.close)
+            if process is not None:
+                with contextlib.suppress(_Lost):
+                    self._send((0, "stop"))
+                _end(process)
+            if stderr is not None:
+                stderr.close()
+
+    # --- sampling
+
+    def arm(self) -> tuple[str, ...]:
+        """Sample from now on; returns once every energy channel is bracketed, after about a second at most.
+
+        The answer names the domains that aren't: their windows will be ``not_bracketed``.
+        """
+        missing = self._ask("arm", wait_s=1.0)
+        return () if missing is None or self._info is None else tuple(self._info.channels[index].domain for index in missing)
+
+    def rest(self) -> None:
+        """Sampling may stop, ``linger_s`` from now."""
+        self._tell("rest")
+
+    def collect(self, t0: float, t1: float, edges_after: int = 2) -> Recording:
+        """What happened around (``t0``, ``t1``): waits until every energy channel has ``edges_after`` edges after ``t1``, within bounds.
+
+        One edge brackets the window. The second says how power went on after its end, which places a job's stop inside the last refresh.
+        A lost helper gives traces without readings and with a ``sampler_lost`` fault.
+        """
+        answer = self._ask("collect", t0, t1, edges_after, wait_s=2.0 + max(0.0, t1 - time.perf_counter()))
+        channels = self._info.channels if self._info is not None else ()
+        if answer is None:
+            fault = Fault(t=t1, code="sampler_lost", text=self.lost or "the sampler was not started")
+            return Recording(traces=tuple(Trace(channel=channel, faults=(fault,)) for channel in channels))
+        rows, statuses = answer
+        traces = tuple(_trace(channel, *row) for channel, row in zip(channels, rows, strict=True))
+        return Recording(traces=traces, statuses=tuple(_status(*row) for row in statuses))
+
+    def forget_before(self, t: float) -> None:
+        """Windows that start before ``t`` will not be asked for any more."""
+        self._tell("forget", t)
+
+    def measured_periods(self) -> dict[str, float | None]:
+        """For each meter's id its measured refresh period (s), None while unknown."""
+        answer = self._ask("stats", wait_s=0.0)
+        periods = [None] * 10_000 if answer is None else [period for period, _ in answer[2]]
+        channels = self._info.channels if self._info is not None else ()
+        return {meter_id(channel): period for channel, period in zip(channels, periods, strict=False) if channel.energy}
+
+    def cpu_share(self) -> float | None:
+        """The helper's own CPU seconds per second of sampling; None where it never sampled or can't say."""
+        answer = self._ask("stats", wait_s=0.0)
+        return None if answer is None or not answer[1] else float(answer[0] / answer[1])
+
+    # --- talking
+
+    def _tell(self, *command: Any) -> None:
+        if self._forked():
+            return
+        with self._lock, contextlib.suppress(_Lost):
+            if self._usable():
+                self._send((0, *command))
+
+    def _ask(self, *command: Any, wait_s: float) -> Any:
+        """The helper's answer, or None where it is lost (``lost`` then says why)."""
+        if self._forked():
+            return None
+        with self._lock, contextlib.suppress(_Lost):
+            if not self._usable():
+                return None
+            self._number += 1
+            self._send((self._number, *command))
+            deadline = time.monotonic() + wait_s + _ANSWER_LIMIT_S
+            while True:
+                number, value = self._receive(deadline)
+                if number == self._number:  # an older number is the answer to a question that was interrupted
+                    return value
+        return None
+
+    def _usable(self) -> bool:
+        return self._info is not None and self.lost is None
+
+    def _forked(self) -> bool:
+        """Asked before the lock is taken: in a forked child a thread that is gone may hold it for ever."""
+        if os.getpid() == self._owner:
+            return False
+        self.lost = _FORKED
+        return True
+
+    def _refuse_fork(self) -> None:
+        if self._forked():
+            raise SamplerUnavailable(_FORKED)
+
+    def _send(self, message: Any) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            wire.send(self._process.stdin.fileno(), message)
+        except OSError:
+            raise self._is_lost("stopped") from None
+
+    def _receive(self, deadline: float) -> Any:
+        assert self._inbox is not None
+        poll = select.poll()
+        poll.register(self._inbox.fd, select.POLLIN)
+        while True:
+            try:
+                message = next(self._inbox.messages(), None)
+            except (ValueError, EOFError, TypeError):
+                raise self._is_lost("sent something unreadable") from None
+            if message is not None:
+                return message
+            if self._inbox.closed:
+                raise self._is_lost("stopped")
+            if not poll.poll(max(deadline - time.monotonic(), 0.0) * 1000):
+                raise self._is_lost("does not answer")
+            self._inbox.fill()
+
+    def _is_lost(self, what: str) -> _Lost:
+        """Remember why. A helper that is alive but mute is ended, so that a late answer can't be taken for another."""
+        if self._process is not None:
+            _end(self._process)
+        ended = f" (exit status {self._process.returncode})" if self._process is not None else ""
+        self.lost = self.lost or f"the sampler's process {what}{ended}{self._last_words()}"
+        return _Lost(self.lost)
+
+    def _last_words(self) -> str:
+        if self._stderr is None or self._stderr.closed:
+            return ""
+        self._stderr.seek(0)
+        lines = self._stderr.read()[-2000:].decode(errors="replace").strip().splitlines()
+        return f": {lines[-1].strip()}" if lines else ""
+
+
+def meter_id(channel: ChannelInfo) -> str:
+    """The name of a metered domain in the report: ``nvml:gpu:0``."""
+    return f"{channel.meter}:{channel.domain}"
+
+
+def meter_infos(channels: Iterable[ChannelInfo]) -> tuple[MeterInfo, ...]:
+    """The report's entry for each energy channel; the refresh period isn't known before sampling."""
+    return tuple(
+        MeterInfo(
+            id=meter_id(channel),
+            source=channel.source,
+            domain=channel.domain,
+            device=channel.device,
+            method=channel.method,
+            trust=channel.trust,
+            resolution_j=channel.resolution_j,
+        )
+        for channel in channels
+        if channel.energy
+    )
+
+
+def _info(content: dict[str, Any]) -> SamplerInfo:
+    channels = tuple(from_dict(ChannelInfo, row) for row in content["channels"])
+    return SamplerInfo(
+        meters=meter_infos(channels),
+        channels=channels,
+        accelerators=tuple(from_dict(Accelerator, row) for row in content["accelerators"]),
+        notes=tuple(content["notes"]),
+        unmetered=tuple(content["unmetered"]),
+    )
+
+
+def _trace(
+    channel: ChannelInfo, lo: bytes, hi: bytes, values: bytes, faults: list[Any], period_s: float | None, jitter_s: float | None
+) -> Trace:
+    rows = zip(array("d", lo), array("d", hi), array("d", values), strict=True)
+    is_counter = channel.quantity == "energy_j"
+    powers = () if is_counter else tuple(PowerSample(t=0.5 * (a + b), watts=v) for a, b, v in rows)
+    edges = tuple(Edge(t_lo=a, t_hi=b, joules=v) for a, b, v in rows) if is_counter else ()
+    if channel.stepped:
+        edges = sharpened(edges, period_s, jitter_s)
+    return Trace(
+        channel=channel,
+        edges=edges,
+        powers=powers,
+        faults=tuple(Fault(t=t, code=code, text=text) for t, code, text in faults),
+        period_s=period_s,
+        jitter_s=jitter_s,
+    )
+
+
+def _status(
+    domain: str, t: float, utilization: float, temperature_c: float, power_limit_w: float, clock_reasons: tuple[str, ...]
+) -> Status:
+    return Status(
+        domain=domain,
+        t=t,
+        utilization=utilization,
+        temperature_c=temperature_c,
+        power_limit_w=power_limit_w,
+        clock_reasons=tuple(clock_reasons),
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close its stdin, wait, terminate, wait, kill: it is gone and reaped afterwards."""
+    for stream in (process.stdin,):
+        if stream is not None and not stream.closed:
+            with contextlib.suppress(OSError):
+                stream.close()
+    for insist in (None, process.terminate, process.kill):
+        if insist is not None:
+            insist()
+        try:
+            process.wait(_STOP_LIMIT_S)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    if process.stdout is not None and not process.stdout.closed:
+        process.stdout.close()

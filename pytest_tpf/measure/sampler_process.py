@@ -1,0 +1,310 @@
+"""The helper process that reads meters: one loop, no threads, so a read never waits for the interpreter lock of the code under test.
+
+Commands come in on stdin, answers go out on stdout (``wire``). Whatever a meter's library prints goes to stderr, which the test process
+keeps for diagnosis. The process ends when stdin closes or its parent is gone, and leaves interrupts (Ctrl-C) to its parent.
+
+Commands are (number, name, arguments ...); number 0 wants no answer. Answers are (number, value):
+``arm`` the channels not yet bracketed; ``collect t0 t1 edges_after`` what was recorded; ``stats`` own CPU seconds and armed seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import itertools
+import math
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytest_tpf.measure import wire
+from pytest_tpf.measure.channel_log import ChannelLog
+from pytest_tpf.measure.tracker import PolledTracker, SteppedTracker
+from pytest_tpf.meters.protocol import Channel, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault
+from pytest_tpf.records import as_dict
+
+ARM_LIMIT_S = 1.0
+"""Longest time for ``arm`` to bracket every energy channel."""
+
+_STATUS_EVERY_S = 0.1
+_STATUS_CAPACITY = 200_000
+_PARENT_CHECK_S = 1.0
+_SETTLE_S = 0.25  # beyond the refreshes that a collect waits for
+_UNKNOWN_PERIOD_S = 0.15
+
+_now = time.perf_counter
+
+
+class _Reader:
+    """One channel being sampled: read it, keep what it showed, know when to read again."""
+
+    def __init__(self, channel: Channel) -> None:
+        info = channel.info
+        self.info = info
+        self.log = ChannelLog()
+        self.tracker = SteppedTracker(info.poll_s) if info.stepped and info.quantity == "energy_j" else PolledTracker(info.poll_s)
+        self.alive = True
+        self._read = channel.read
+
+    def run(self) -> float | None:
+        """Read once; the instant of the next read, or None where the channel gave up."""
+        begin = _now()
+        try:
+            value = float(self._read())
+            if not math.isfinite(value):
+                raise ReadFault("counter_unreadable", f"{self.info.source} gave {value}")
+        except ReadFault as fault:
+            self._stop(fault.code, str(fault))
+            return None
+        except Exception as error:  # a meter's own mistake must not end the others
+            self._stop("counter_unreadable", f"{self.info.source}: {type(error).__name__}: {error}")
+            return None
+        reading = self.tracker.observe(begin, _now(), value)
+        if reading is not None:
+            self.log.add(*reading)
+        return self.tracker.due
+
+    def wait_limit_s(self, readings: int) -> float:
+        """How long ``readings`` more of them take at most, if the channel is well."""
+        period_s = self.log.period_and_jitter_s()[0] or _UNKNOWN_PERIOD_S
+        return (readings + 0.5) * period_s + _SETTLE_S
+
+    def _stop(self, code: str, text: str) -> None:
+        self.alive = False
+        self.log.faults.append((_now(), code, text))
+
+
+class _StatusReader:
+    """One meter's slow evidence, ten times a second. ``cost_s``: how long a look takes."""
+
+    def __init__(self, meter: Meter, rows: deque[tuple[Any, ...]]) -> None:
+        self._meter, self._rows = meter, rows
+        self.cost_s = 0.0
+
+    def run(self) -> float | None:
+        """Look once; the instant of the next look, or None where the meter fails (its evidence is then missing, not wrong)."""
+        begin = _now()
+        try:
+            found = self._meter.status()
+            for s in found:
+                self._rows.append((s.domain, s.t, s.utilization, s.temperature_c, s.power_limit_w, tuple(s.clock_reasons)))
+        except Exception as error:  # evidence is optional; energy goes on
+            print(f"{getattr(self._meter, 'id', '?')}: no more status: {error}", file=sys.stderr)
+            return None
+        self.cost_s = max(_now() - begin, 0.9 * self.cost_s)
+        return begin + _STATUS_EVERY_S if found else None
+
+
+class _Pending:
+    """An answer that waits until ``ready``, at most until ``deadline``."""
+
+    def __init__(self, number: int, ready: Callable[[], bool], deadline: float, answer: Callable[[], Any]) -> None:
+        self.number, self.ready, self.deadline, self.answer = number, ready, deadline, answer
+
+
+class SamplerLoop:
+    """Samples while armed, answers commands, and rests ``linger_s`` after being told to."""
+
+    def __init__(self, opened: Sequence[tuple[Meter, Opened]], linger_s: float, inbox: wire.Inbox, out_fd: int, parent: int) -> None:
+        self._readers = [_Reader(channel) for _, found in opened for channel in found.channels]
+        self._statuses: deque[tuple[Any, ...]] = deque(maxlen=_STATUS_CAPACITY)
+        self._status_readers = [_StatusReader(meter, self._statuses) for meter, _ in opened]
+        self._linger_s, self._inbox, self._out_fd, self._parent = linger_s, inbox, out_fd, parent
+        self._queue: list[tuple[float, int, _Reader | _StatusReader]] = []
+        self._order = itertools.count()
+        self._pending: list[_Pending] = []
+        self._rest_at: float | None = None
+        self._armed_since: float | None = None
+        self._cpu_at_arm = self._cpu_s = self._armed_s = 0.0
+        self._next_parent_check = 0.0
+
+    def run(self) -> None:
+        """Until told to stop, or nobody is left to tell."""
+        try:
+            while not self._inbox.closed and self._parent_lives():
+                self._listen()
+                self._read_what_is_due()
+                self._answer_pending()
+                self._rest_if_time()
+        except BrokenPipeError:
+            pass  # the parent is gone
+
+    # --- commands
+
+    def _listen(self) -> None:
+        now = _now()
+        wake = min(self._queue[0][0] if self._queue else math.inf, self._rest_at or math.inf, self._next_parent_check)
+        wake = min([wake, *(pending.deadline for pending in self._pending)])
+        if select.select([self._inbox.fd], [], [], max(wake - now, 0.0))[0]:
+            self._inbox.fill()
+        for number, name, *arguments in self._inbox.messages():
+            getattr(self, f"_do_{name}")(number, *arguments)
+
+    def _do_arm(self, number: int) -> None:
+        now, self._rest_at = _now(), None
+        if self._armed_since is None:
+            self._armed_since, self._cpu_at_arm = now, time.process_time()
+            for reader in self._readers:
+                if reader.alive:
+                    reader.tracker.restart(now)
+                    self._push(now, reader)
+            for status in self._status_readers:
+                self._push(now, status)
+        since = self._armed_since
+        # Two edges: the power before the window's first refresh tells where in it a job began.
+        self._wait_for(number, 2, since, now + ARM_LIMIT_S, lambda: self._not_bracketed(since))
+
+    def _do_rest(self, number: int) -> None:
+        self._rest_at = _now() + self._linger_s
+        self._reply(number, None)
+
+    def _do_collect(self, number: int, t0: float, t1: float, edges_after: int) -> None:
+        armed = self._armed_since is not None
+        waits = [reader.wait_limit_s(edges_after) for reader in self._readers if armed and reader.info.energy]
+        self._wait_for(number, edges_after, t1, max(_now(), t1) + max(waits, default=0.0), lambda: self._recorded(t0, t1))
+
+    def _do_forget(self, number: int, t: float) -> None:
+        for reader in self._readers:
+            reader.log.forget_before(t)
+        while self._statuses and self._statuses[0][1] < t - 2 * _STATUS_EVERY_S:
+            self._statuses.popleft()
+        self._reply(number, None)
+
+    def _do_stats(self, number: int) -> None:
+        running = self._armed_since is not None
+        cpu_s = self._cpu_s + (time.process_time() - self._cpu_at_arm if running else 0.0)
+        armed_s = self._armed_s + (_now() - (self._armed_since or 0.0) if running else 0.0)
+        self._reply(number, (cpu_s, armed_s, [reader.log.period_and_jitter_s() for reader in self._readers]))
+
+    def _do_stop(self, number: int) -> None:
+        self._reply(number, None)
+        self._inbox.closed = True
+
+    # --- sampling
+
+    def _push(self, due: float, task: _Reader | _StatusReader) -> None:
+        heapq.heappush(self._queue, (due, next(self._order), task))
+
+    def _read_what_is_due(self) -> None:
+        for _ in range(len(self._queue)):  # no more than one round, so that commands are heard however slow the reads are
+            now = _now()
+            if not self._queue or self._queue[0][0] > now:
+                return
+            due, _, task = heapq.heappop(self._queue)
+            if isinstance(task, _StatusReader) and self._would_hide_an_edge(task, due, now):
+                self._push(self._queue[0][0], task)
+                continue
+            following = task.run()
+            if following is not None:
+                self._push(following, task)
+
+    def _would_hide_an_edge(self, task: _StatusReader, due: float, now: float) -> bool:
+        """A look takes milliseconds on real boards; it waits for a pause between reads that fits it, within reason."""
+        if not self._queue or now - due > _STATUS_EVERY_S:
+            return False
+        return self._queue[0][0] - now < task.cost_s
+
+    def _rest_if_time(self) -> None:
+        if self._rest_at is None or self._pending or _now() < self._rest_at:
+            return
+        if self._armed_since is not None:
+            self._armed_s += _now() - self._armed_since
+            self._cpu_s += time.process_time() - self._cpu_at_arm
+        self._armed_since = self._rest_at = None
+        self._queue.clear()
+
+    # --- answers
+
+    def _lacking(self, readings: int, after: float) -> list[_Reader]:
+        """Energy channels without ``readings`` readings (edges, if stepped) after an instant."""
+        return [reader for reader in self._readers if reader.info.energy and reader.alive and reader.log.count_after(after) < readings]
+
+    def _not_bracketed(self, since: float) -> list[int]:
+        energy = [(index, reader) for index, reader in enumerate(self._readers) if reader.info.energy]
+        return [index for index, reader in energy if not reader.alive or reader.log.count_after(since) < 1]
+
+    def _recorded(self, t0: float, t1: float) -> Any:
+        channels = [(*r.log.between(t0, t1), list(r.log.faults), *r.log.period_and_jitter_s()) for r in self._readers]
+        margin_s = 2 * _STATUS_EVERY_S
+        return channels, [row for row in self._statuses if t0 - margin_s <= row[1] <= t1 + margin_s]
+
+    def _wait_for(self, number: int, readings: int, after: float, deadline: float, answer: Callable[[], Any]) -> None:
+        self._pending.append(_Pending(number, lambda: not self._lacking(readings, after), deadline, answer))
+
+    def _answer_pending(self) -> None:
+        for pending in list(self._pending):
+            if self._armed_since is None or _now() >= pending.deadline or pending.ready():
+                self._pending.remove(pending)
+                self._reply(pending.number, pending.answer())
+
+    def _reply(self, number: int, value: Any) -> None:
+        if number:
+            wire.send(self._out_fd, (number, value))
+
+    def _parent_lives(self) -> bool:
+        """A forked child of the parent may hold stdin open, so its end alone isn't waited for."""
+        now = _now()
+        if now < self._next_parent_check:
+            return True
+        self._next_parent_check = now + _PARENT_CHECK_S
+        return os.getppid() == self._parent
+
+
+def open_all(names: Sequence[str], options: MeterOptions) -> tuple[list[tuple[Meter, Opened]], list[str]]:
+    """Open the named meters: (meter, what it found) pairs and one-line notes. Raises MeterUnavailable where none can be used."""
+    from pytest_tpf.meters.registry import open_meters
+
+    return open_meters(names, options)
+
+
+def serve(in_fd: int, out_fd: int) -> None:
+    """The process's whole life: read the order, open the meters, say what was found, sample, close."""
+    inbox = wire.Inbox(in_fd)
+    order = None
+    while order is None and not inbox.closed:
+        inbox.fill()
+        order = next(inbox.messages(), None)
+    if order is None:
+        return
+    names, options, linger_s, parent = order
+    opened: list[tuple[Meter, Opened]] = []
+    try:
+        opened, notes = open_all(names, MeterOptions(**options))
+        wire.send(out_fd, ("ready", _described(opened, notes)))
+        gc.freeze()  # what was loaded stays; collections during sampling have little to look at
+        SamplerLoop(opened, linger_s, inbox, out_fd, parent).run()
+    except MeterUnavailable as error:
+        wire.send(out_fd, ("unavailable", str(error)))
+    except Exception as error:
+        traceback.print_exc()  # to stderr, which is kept for diagnosis
+        wire.send(out_fd, ("unavailable", f"the sampler failed: {type(error).__name__}: {error}"))
+    finally:
+        for meter, _ in opened:
+            meter.close()
+
+
+def _described(opened: Sequence[tuple[Meter, Opened]], notes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "channels": [as_dict(channel.info) for _, found in opened for channel in found.channels],
+        "accelerators": [as_dict(board) for _, found in opened for board in found.accelerators],
+        "notes": [*notes, *(note for _, found in opened for note in found.notes)],
+        "unmetered": list(dict.fromkeys(name for _, found in opened for name in found.unmetered)),
+    }
+
+
+def main() -> None:
+    """Entry point: answers go to what was stdout; nothing else may."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out_fd = os.dup(1)
+    os.dup2(2, 1)
+    serve(0, out_fd)
+
+
+if __name__ == "__main__":
+    main()
