@@ -144,7 +144,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
             values[option.key] = _parsed(option, text)
         except ValueError as error:
             mistakes.append(f"{where}: {text!r} is not usable: {error}")
-    if str(config.getini("tpf")).strip().lower() in ("off", "false", "0", "no"):
+    if _ini_says_off(config):
         values["off"] = True
     if mistakes:
         raise OptionError("\n".join(mistakes))
@@ -164,7 +164,19 @@ def _parsed(option: Option, text: str) -> Any:
     return option.parse(text)
 
 
+def measures_all(config: pytest.Config) -> bool:
+    """Whether unmarked tests are to be measured too; cheap, and never raises."""
+    return _says_yes(config, "tpf_all")
+
+
 def is_off(config: pytest.Config) -> bool:
     """Whether the plugin was switched off; cheap, and never raises."""
-    flag = config.getoption("tpf_off", default=None) or config.getini("tpf_off")
-    return str(flag).lower() in ("true", "1", "yes", "on") or str(config.getini("tpf")).strip().lower() in ("off", "false", "0", "no")
+    return _says_yes(config, "tpf_off") or _ini_says_off(config)
+
+
+def _says_yes(config: pytest.Config, key: str) -> bool:
+    return str(config.getoption(key, default=None) or config.getini(key)).lower() in ("true", "1", "yes", "on")
+
+
+def _ini_says_off(config: pytest.Config) -> bool:
+    return str(config.getini("tpf")).strip().lower() in ("off", "false", "0", "no")

@@ -1,0 +1,40 @@
+"""What an evaluation needs besides the observation: the run's facts and the meters' recording. Data only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_tpf.measure.trace import Recording
+from pytest_tpf.records import Accelerator, Facility, record
+
+
+@record
+class IdlePower:
+    """Power of the idle machine, taken close to the run (W); None with the reason where it wasn't really idle."""
+
+    total_w: float | None
+    reason: str | None = None
+
+
+@record
+class Context:
+    """The run's facts. ``recording`` is None, with ``no_meter`` saying why, where nothing could be metered."""
+
+    facility: Facility
+    idle: IdlePower
+    unmetered: tuple[str, ...]
+    accelerators: tuple[Accelerator, ...]
+    calibrations: dict[str, Any]
+    operations_threshold: float
+    recording: Recording | None
+    no_meter: str | None = None
+
+
+@record
+class Identity:
+    """Which test it is, for people and for comparison."""
+
+    nodeid: str
+    group: str | None
+    labels: dict[str, str]
+    params: dict[str, str]

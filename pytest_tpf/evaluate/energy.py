@@ -1,0 +1,149 @@
+"""From a recording to the report's ``energy``, ``power`` and per-round joules. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from pytest_tpf.evaluate.context import Context
+from pytest_tpf.evaluate.service import tally
+from pytest_tpf.judge.statistics import expanded_uncertainty, ratio_uncertainty
+from pytest_tpf.measure.trace import Span
+from pytest_tpf.measure.window import WindowEnergy, window_energy
+from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
+from pytest_tpf.records import Boundary, Energy, Facility, Round, record
+
+_COVERAGE_95 = NormalDist().inv_cdf(0.975)
+
+
+@record
+class Measured:
+    """The energies of one observation: the counted window, its rounds, and J/token's interval at the IT boundary.
+
+    ``half_width_j``: half of the comparative 95 % interval of the counted energy (J), spread over rounds included.
+    """
+
+    counted: WindowEnergy
+    device: WindowEnergy
+    call_j: float | None
+    rounds: tuple[Round, ...]
+    half_width_j: float
+    device_half_width_j: float
+    prefill_j: float | None
+    decode_j: float | None
+
+
+NOTHING = WindowEnergy(domains={}, trust=None, method=None)
+
+
+def measure_energy(observation: Observation, context: Context) -> Measured:
+    """Every energy of the observation; unknown ones are None."""
+    windows = [_energy(context, _round_spans(observation, r)) for r in observation.rounds]
+    counted = _energy(context, counted_spans(observation))
+    prefill, decode = _phases(observation, context)
+    return Measured(
+        counted=counted,
+        device=counted.within(("gpu:",)),
+        call_j=_energy(context, [observation.call]).joules,
+        rounds=tuple(_round(r, w) for r, w in zip(observation.rounds, windows, strict=True)),
+        half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
+        device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(("gpu:",))),
+        prefill_j=prefill,
+        decode_j=decode,
+    )
+
+
+def _energy(context: Context, spans: Sequence[Span]) -> WindowEnergy:
+    if context.recording is None or not spans:
+        return NOTHING
+    return window_energy(context.recording, spans)
+
+
+def _round_spans(observation: Observation, one: MeasuredRound) -> Sequence[Span]:
+    if observation.drawn:
+        return [(one.start_s, one.end_s)]
+    return busy_spans([one]) or [(one.start_s, one.end_s)]
+
+
+def _round(one: MeasuredRound, energy: WindowEnergy) -> Round:
+    counts = tally([one])
+    return Round(
+        duration_s=one.end_s - one.start_s,
+        output_tokens=counts.output_tokens,
+        prompt_tokens=counts.prompt_tokens,
+        requests=counts.requests,
+        it_j=energy.joules,
+    )
+
+
+def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None], counted: WindowEnergy) -> float:
+    """Half of the 95 % interval of the counted energy, as J/token's interval times the tokens."""
+    tokens = [float(tally([one]).output_tokens) for one in rounds]
+    known = [(e, t) for e, t in zip(joules, tokens, strict=True) if e is not None]
+    spread = ratio_uncertainty([e for e, _ in known], [t for _, t in known]) if len(known) == len(rounds) else None
+    type_a_j = None if spread is None else spread * sum(tokens)
+    return expanded_uncertainty(type_a_j, len(known), counted.uncertainty_j)
+
+
+def _phases(observation: Observation, context: Context) -> tuple[float | None, float | None]:
+    """Prefill and decode energy, split at the first token; None at concurrency above 1 or where first tokens weren't seen."""
+    generations = [g for r in observation.rounds for g in r.generations]
+    alone = length_s(busy_spans(observation.rounds)) >= sum(g.end_s - g.start_s for g in generations) - 1e-9
+    if not generations or not alone or any(g.first_token_s is None or not g.static_batch for g in generations):
+        return None, None
+    prefill = [(g.start_s, g.first_token_s) for g in generations if g.first_token_s is not None]
+    decode = [(g.first_token_s, g.end_s) for g in generations if g.first_token_s is not None]
+    return _energy(context, prefill).joules, _energy(context, decode).joules
+
+
+def describe_energy(observation: Observation, context: Context, measured: Measured) -> Energy:
+    """The report's ``energy``: null with reason codes where it is invalid or nothing was metered."""
+    counted, it_j = measured.counted, measured.counted.joules
+    idle_w, pue = context.idle.total_w, context.facility.pue.value
+    known = it_j is not None
+    return Energy(
+        it_j=it_j,
+        call_j=measured.call_j,
+        device_j=counted.device_j,
+        facility_j=it_j * pue if it_j is not None and pue is not None else None,
+        net_j=it_j - idle_w * length_s(counted_spans(observation)) if it_j is not None and idle_w is not None else None,
+        domains={name: energy.joules for name, energy in counted.domains.items()},
+        unmetered=context.unmetered,
+        prefill_j=measured.prefill_j if known else None,
+        decode_j=measured.decode_j if known else None,
+        uncertainty_j=measured.half_width_j if known else None,
+        absolute_uncertainty_j=math.hypot(measured.half_width_j, _COVERAGE_95 * counted.gain_uncertainty_j) if known else None,
+        idle_power_w=idle_w,
+        trust=counted.trust if known else None,
+        method=counted.method if known else None,
+        valid=known,
+        reasons=() if known else _why_unknown(observation, context, counted),
+    )
+
+
+def _why_unknown(observation: Observation, context: Context, counted: WindowEnergy) -> tuple[str, ...]:
+    if context.recording is None:
+        return ("no_meter",)
+    return counted.reasons or (("no_window",) if not counted_spans(observation) else ("no_meter",))
+
+
+def joules_at(boundary: Boundary, measured: Measured, facility: Facility) -> tuple[float | None, float, str | None]:
+    """(joules, half of their 95 % interval, reason where unknown) of the counted window at ``boundary``."""
+    if boundary == "device":
+        why = (
+            None
+            if measured.counted.device_j is not None
+            else "no accelerator was metered"
+            if not measured.device.domains
+            else "device energy is invalid"
+        )
+        return measured.counted.device_j, measured.device_half_width_j, why
+    it_j = measured.counted.joules
+    if it_j is None:
+        return None, 0.0, f"energy is unknown: {', '.join(measured.counted.reasons) or 'no_meter'}"
+    if boundary == "it":
+        return it_j, measured.half_width_j, None
+    if facility.pue.value is None:
+        return None, 0.0, "PUE is undeclared (--tpf-facility FILE or --tpf-pue X)"
+    return it_j * facility.pue.value, measured.half_width_j * facility.pue.value, None

@@ -1,0 +1,87 @@
+"""One observation evaluated: the record of a test, as the report carries it and the test reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_tpf.evaluate.context import Context, Identity
+from pytest_tpf.evaluate.energy import describe_energy, measure_energy
+from pytest_tpf.evaluate.figures import Facts, budget_figures, derived, mandated
+from pytest_tpf.evaluate.produce import produce
+from pytest_tpf.evaluate.service import accepted_tokens, describe_service, tally
+from pytest_tpf.judge.budgets import judge
+from pytest_tpf.markers import Marker
+from pytest_tpf.measure.power import power_stats
+from pytest_tpf.observation import Observation, counted_spans
+from pytest_tpf.records import Model, Power, TestRecord, TokenSource, Workload
+
+# From the surest to the least sure: a mixture is as sure as its weakest part.
+_SOURCES: tuple[TokenSource, ...] = ("engine", "usage", "tokenizer", "chunks", "declared")
+
+
+def evaluate(observation: Observation, identity: Identity, marker: Marker, context: Context, extra: dict[str, Any]) -> TestRecord:
+    """The record of what was seen; every figure that can't be known is None with its reason."""
+    measured = measure_energy(observation, context)
+    service = describe_service(observation, marker)
+    power = _power(observation, context)
+    production, binding = produce(observation, context, measured, service, power)
+    facts = Facts(observation=observation, marker=marker, context=context, measured=measured, service=service, power=power, binding=binding)
+    return TestRecord(
+        nodeid=identity.nodeid,
+        outcome="running",
+        group=identity.group,
+        labels=identity.labels,
+        params=identity.params,
+        mandated=mandated(facts),
+        workload=describe_workload(observation, marker),
+        service=service,
+        energy=describe_energy(observation, context, measured),
+        power=power,
+        production=production,
+        derived=derived(facts),
+        budgets=judge(marker, budget_figures(facts), binding),
+        regression=None,
+        rounds=measured.rounds,
+        warnings=_warnings(observation, context),
+        extra=extra,
+    )
+
+
+def _power(observation: Observation, context: Context) -> Power:
+    spans = counted_spans(observation)
+    if context.recording is None or not spans:
+        return Power(mean_w=None)
+    return power_stats(context.recording.traces, context.recording.statuses, spans).power
+
+
+def describe_workload(observation: Observation, marker: Marker) -> Workload:
+    """What was asked of the model and what it made of it."""
+    generations = [g for r in observation.rounds for g in r.generations]
+    counts = tally(observation.rounds)
+    sources = {g.token_source for g in generations} | ({"declared"} if any(r.declared for r in observation.rounds) else set())
+    return Workload(
+        engine="+".join(dict.fromkeys(g.engine for g in generations)) or None,
+        model=generations[0].model if generations else Model(name=marker.model),
+        requests=counts.requests,
+        rounds=len(observation.rounds),
+        calls_per_round=observation.calls_per_round,
+        warmup_rounds=observation.warmup_rounds,
+        prompt_tokens=counts.prompt_tokens,
+        output_tokens=counts.output_tokens,
+        accepted_tokens=accepted_tokens(observation, marker),
+        token_source=next((source for source in reversed(_SOURCES) if source in sources), None),
+    )
+
+
+def _warnings(observation: Observation, context: Context) -> tuple[str, ...]:
+    generations = [g for r in observation.rounds for g in r.generations]
+    notes = [note for g in generations for note in g.notes]
+    models = dict.fromkeys(g.model.name for g in generations)
+    if len(models) > 1:
+        notes.append(f"several models generated ({', '.join(str(name) for name in models)}); the report describes the first")
+    if len(observation.rounds) == 1 and context.recording is not None:
+        notes.append("one round: the interval holds the meter's uncertainty, not the spread from run to run")
+    if context.idle.total_w is None and context.idle.reason:
+        notes.append(f"idle power is unknown: {context.idle.reason}")
+    faults = [fault.text for trace in context.recording.traces for fault in trace.faults] if context.recording else [context.no_meter or ""]
+    return tuple(dict.fromkeys(note for note in (*notes, *faults) if note))

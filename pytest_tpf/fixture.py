@@ -1,0 +1,160 @@
+"""The object a test holds as ``tpf``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_tpf.measurement import Measurement, Progress
+    from pytest_tpf.records import TestRecord
+
+
+class Window(Protocol):
+    """A window drawn by hand."""
+
+    def count(self, *, output_tokens: int, prompt_tokens: int | None = None, requests: int = 1) -> None:
+        """Count tokens and requests of an engine nobody observes."""
+
+
+class Tpf:
+    """Measure a function or a window, count tokens, say what the answers were worth, and read the result.
+
+    ``extra`` is a dict carried into the report (JSON values).
+    """
+
+    def __init__(self, measurement: Measurement, progress: Progress) -> None:
+        self._measurement = measurement
+        self._progress = progress
+        self.extra = measurement.extra
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call ``fn(*args, **kwargs)`` for warm-up and then in rounds until J/token is known well enough; return its last value.
+
+        A coroutine function gives a coroutine to await. Its exceptions pass through; what was measured until then is kept.
+        """
+        if self._measurement.drawn:
+            _usage("tpf(...) or tpf.measure() was already used in this test: one test is one measurement")
+        call = functools.partial(fn, *args, **kwargs)
+        steps = self._measurement.rounds(self._progress)
+        return _drive_async(steps, call) if _is_async(fn) else _drive(steps, call)
+
+    @contextmanager
+    def measure(self, name: str | None = None) -> Iterator[Window]:
+        """A window drawn by hand: each is one round of this test. ``name`` is kept in the report's ``extra``."""
+        if name is not None:
+            self.extra.setdefault("windows", []).append(name)
+        with self._measurement.window():
+            yield self
+
+    def count(self, *, output_tokens: int, prompt_tokens: int | None = None, requests: int = 1) -> None:
+        """Count tokens and requests of an engine nobody observes, inside ``fn`` or a window."""
+        from pytest_tpf.observation import Counts
+
+        for name, value in (("output_tokens", output_tokens), ("prompt_tokens", prompt_tokens), ("requests", requests)):
+            if not _is_count(value) and not (name == "prompt_tokens" and value is None):
+                _usage(f"count({name}=...) needs a whole number from 0 up, not {value!r}")
+        self._measurement.ledger.add_counts(Counts(output_tokens=output_tokens, prompt_tokens=prompt_tokens, requests=requests))
+
+    def quality(self, score: float | Sequence[bool | float], *, metric: str = "quality", target: float | None = None) -> None:
+        """Say what the answers were worth: one score from 0 to 1, or a list with one per request.
+
+        In a list, an entry that reaches ``target`` (by default a full 1.0) is an accepted answer.
+        """
+        from pytest_tpf.observation import Quality
+
+        entries = _scores(score)
+        if not entries or any(not 0 <= entry <= 1 for entry in entries):
+            _usage(f"quality(...) needs a score from 0 to 1 or a list of them, not {score!r}")
+        listed = not isinstance(score, (int, float))
+        self._measurement.quality = Quality(
+            value=sum(entries) / len(entries),
+            metric=metric,
+            samples=len(entries),
+            target=target,
+            accepted=tuple(entry >= (1.0 if target is None else target) for entry in entries) if listed else None,
+        )
+
+    @property
+    def result(self) -> TestRecord:
+        """What was measured so far. Waits at most one refresh of the slowest counter."""
+        return self._measurement.result()
+
+
+class OffTpf:
+    """What a test holds when the plugin is off: everything is called straight through."""
+
+    def __init__(self) -> None:
+        self.extra: dict[str, Any] = {}
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call ``fn(*args, **kwargs)`` once and return its value (a coroutine where it gives one)."""
+        return fn(*args, **kwargs)
+
+    @contextmanager
+    def measure(self, name: str | None = None) -> Iterator[Window]:
+        """A window that measures nothing."""
+        yield self
+
+    def count(self, *, output_tokens: int, prompt_tokens: int | None = None, requests: int = 1) -> None:
+        """Count nothing."""
+
+    def quality(self, score: float | Sequence[bool | float], *, metric: str = "quality", target: float | None = None) -> None:
+        """Record nothing."""
+
+    @property
+    def result(self) -> TestRecord:
+        """There is none: the rest of the test, which would judge it, is skipped."""
+        pytest.skip("tpf is off: there is no result to judge")
+
+
+def _drive(steps: Generator[None, None, None], call: Callable[[], Any]) -> Any:
+    value = None
+    try:
+        for _ in steps:
+            value = call()
+            if inspect.isawaitable(value):
+                return _drive_async(steps, call, first=value)
+    except BaseException:
+        steps.close()
+        raise
+    return value
+
+
+async def _drive_async(steps: Generator[None, None, None], call: Callable[[], Awaitable[Any]], first: Awaitable[Any] | None = None) -> Any:
+    value = None
+    try:
+        if first is not None:
+            value = await first
+        for _ in steps:
+            value = await call()
+    except BaseException:
+        steps.close()
+        raise
+    return value
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def _scores(score: Any) -> list[float]:
+    try:
+        return [float(score)] if isinstance(score, (int, float)) else [float(entry) for entry in score]
+    except (TypeError, ValueError):
+        return []
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _usage(message: str) -> None:
+    pytest.fail(f"tpf: {message}", pytrace=False)

@@ -1,0 +1,72 @@
+"""Energy of a window over all metered domains, with what is known of its uncertainty. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_tpf.measure.energy import DomainEnergy, energy_of_spans
+from pytest_tpf.measure.trace import Recording, Span
+from pytest_tpf.records import Trust, record
+
+ACCELERATOR_PREFIXES = ("gpu:",)
+_TRUST_ORDER: tuple[Trust, ...] = ("estimated", "replayed", "measured")
+
+
+@record
+class WindowEnergy:
+    """Energy per domain over the same spans. ``joules`` sums the domains; None where any of them is invalid, or none is metered.
+
+    ``uncertainty_j`` and ``gain_uncertainty_j`` are standard uncertainties of the sum (J), domains taken as independent.
+    """
+
+    domains: dict[str, DomainEnergy]
+    trust: Trust | None
+    method: str | None
+
+    @property
+    def joules(self) -> float | None:
+        """The sum over all domains (J)."""
+        return _total(list(self.domains.values()))
+
+    @property
+    def device_j(self) -> float | None:
+        """The sum over accelerators (J)."""
+        return _total([energy for name, energy in self.domains.items() if name.startswith(ACCELERATOR_PREFIXES)])
+
+    @property
+    def uncertainty_j(self) -> float:
+        """Standard uncertainty from reading the meters: refresh, resolution, interpolation (J)."""
+        return math.hypot(*(energy.uncertainty_j or 0.0 for energy in self.domains.values()))
+
+    @property
+    def gain_uncertainty_j(self) -> float:
+        """Standard uncertainty from the sensors' scales (J)."""
+        return math.hypot(*(energy.gain_uncertainty_j or 0.0 for energy in self.domains.values()))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why domains are invalid: reason codes, each once."""
+        return tuple(dict.fromkeys(code for energy in self.domains.values() if energy.joules is None for code in energy.reasons))
+
+    def within(self, prefixes: tuple[str, ...]) -> WindowEnergy:
+        """The same window over fewer domains."""
+        kept = {name: energy for name, energy in self.domains.items() if name.startswith(prefixes)}
+        return WindowEnergy(domains=kept, trust=self.trust, method=self.method)
+
+
+def window_energy(recording: Recording, spans: Sequence[Span]) -> WindowEnergy:
+    """The energy of ``spans`` in every metered domain of the recording."""
+    traces = [trace for trace in recording.traces if trace.channel.energy]
+    trusts = {trace.channel.trust for trace in traces}
+    return WindowEnergy(
+        domains={trace.channel.domain: energy_of_spans(trace, spans) for trace in traces},
+        trust=next((trust for trust in _TRUST_ORDER if trust in trusts), None),
+        method="+".join(dict.fromkeys(trace.channel.method for trace in traces)) or None,
+    )
+
+
+def _total(energies: Sequence[DomainEnergy]) -> float | None:
+    joules = [energy.joules for energy in energies]
+    known = [value for value in joules if value is not None]
+    return math.fsum(known) if joules and len(known) == len(joules) else None

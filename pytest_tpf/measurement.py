@@ -1,0 +1,164 @@
+"""One test being measured: its rounds, its ledger and what it says of itself. The fixture and the plugin both drive it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_tpf.measure.rounds import Effort, calls_per_round, rounds_wanted
+from pytest_tpf.observation import Ledger, MeasuredRound, Observation, Quality
+
+if TYPE_CHECKING:
+    from pytest_tpf.markers import Marker
+    from pytest_tpf.records import TestRecord
+
+Progress = Callable[["TestRecord", int, int], None]
+
+
+class Bench(Protocol):
+    """What a measurement needs of the session that runs it."""
+
+    def synchronize(self) -> None:
+        """Wait until accelerators have done what they were given."""
+
+    def shortest_window_s(self) -> float:
+        """The shortest window that the session's meters can tell well enough (s)."""
+
+    def evaluate(self, measurement: Measurement) -> TestRecord:
+        """Compute the record of what was measured so far."""
+
+
+class Measurement:
+    """The measuring state of one test. Instants are ``time.perf_counter()`` seconds."""
+
+    def __init__(self, nodeid: str, marker: Marker, effort: Effort, bench: Bench) -> None:
+        self.nodeid = nodeid
+        self.marker = marker
+        self.effort = effort
+        self.ledger = Ledger()
+        self.quality: Quality | None = None
+        self.extra: dict[str, Any] = {}
+        self.group: str | None = None
+        self.params: dict[str, str] = {}
+        self.drawn = False
+        self._bench = bench
+        self._rounds: list[MeasuredRound] = []
+        self._calls_per_round = 1
+        self._warmup_rounds = 0
+        self._call_start_s = self._call_end_s = self._run_start_s = time.perf_counter()
+
+    def observation(self) -> Observation:
+        """What was seen so far."""
+        return Observation(
+            drawn=self.drawn,
+            call=(self._call_start_s, max(self._call_end_s, self._call_start_s)),
+            rounds=tuple(self._rounds),
+            calls_per_round=self._calls_per_round,
+            warmup_rounds=self._warmup_rounds,
+            quality=self.quality,
+        )
+
+    def result(self) -> TestRecord:
+        """The record as of now."""
+        if self._call_end_s <= self._call_start_s:
+            self._call_end_s = time.perf_counter()
+        return self._bench.evaluate(self)
+
+    # --- the test's body, as the plugin sees it -----------------------------------------------------------------------
+
+    def start_call(self) -> None:
+        """The body is about to run: counting starts here."""
+        self.ledger.take()
+        self._rounds.clear()
+        self._call_start_s = self._run_start_s = self._open_round()
+
+    def end_run(self) -> None:
+        """The body has run once. Where it drew no window of its own, that run was a round."""
+        if not self.drawn:
+            self._close_round(self._run_start_s, calls=1)
+        self._run_start_s = self._call_end_s = time.perf_counter()
+
+    def further_runs(self) -> Iterator[None]:
+        """Yields each time a marker-only test's body must run again: its first runs may be warm-ups, whose figures are dropped."""
+        warmup, rounds = self.marker.warmup or 0, self.marker.rounds or 1
+        for done in range(1, warmup + rounds):
+            if self.drawn:
+                return
+            if done <= warmup:
+                self._warmup_rounds += 1
+                self.start_call()
+            else:
+                self.end_run()
+            yield
+
+    # --- windows, as the fixture draws them ---------------------------------------------------------------------------
+
+    @contextmanager
+    def window(self) -> Iterator[None]:
+        """A hand-drawn window: one round."""
+        self.drawn = True
+        self.ledger.take()
+        start_s = self._open_round()
+        try:
+            yield
+        finally:
+            self._close_round(start_s, calls=1)
+
+    def rounds(self, progress: Progress) -> Generator[None, None, None]:
+        """Yields each time the measured function must be called once: warm-up first, then rounds until the plan is content.
+
+        Closed early (the function raised), the round under way is kept: its energy was spent.
+        """
+        self.drawn = True
+        calls = yield from self._warm_up()
+        started_s, done = time.perf_counter(), 0
+        wanted = rounds_wanted(self.effort, 0, 0.0, 0.0, None, undecided=False)
+        while done < wanted:
+            start_s = self._open_round()
+            called = 0
+            try:
+                while called < (calls or 1):
+                    called += 1
+                    yield
+                    calls = calls or self._calls_for(time.perf_counter() - start_s)
+            finally:
+                self._calls_per_round = calls or 1
+                self._close_round(start_s, called)
+            done += 1
+            if done == wanted:
+                wanted = self._plan(done, time.perf_counter() - started_s, progress)
+
+    def _warm_up(self) -> Generator[None, None, int | None]:
+        calls = None
+        for _ in range(self.effort.warmup):
+            start_s = self._open_round()
+            yield
+            self._bench.synchronize()
+            calls = self._calls_for(time.perf_counter() - start_s)
+            self._warmup_rounds += 1
+        self.ledger.take()
+        return calls
+
+    def _calls_for(self, call_s: float) -> int:
+        return calls_per_round(call_s, self._bench.shortest_window_s())
+
+    def _plan(self, done: int, spent_s: float, progress: Progress) -> int:
+        record = self._bench.evaluate(self)
+        figure = record.mandated.joules_per_token
+        half_width = (figure.ci95[1] - figure.ci95[0]) / 2 / figure.value if figure.ci95 and figure.value else None
+        undecided = any(budget.marginal for budget in record.budgets)
+        wanted = rounds_wanted(self.effort, done, spent_s / done, spent_s, half_width, undecided)
+        progress(record, done, wanted)
+        return wanted
+
+    def _open_round(self) -> float:
+        self._bench.synchronize()
+        return time.perf_counter()
+
+    def _close_round(self, start_s: float, calls: int) -> None:
+        self._bench.synchronize()
+        end_s = time.perf_counter()
+        generations, declared = self.ledger.take()
+        self._rounds.append(MeasuredRound(start_s=start_s, end_s=end_s, calls=calls, generations=generations, declared=declared))

@@ -1,0 +1,205 @@
+"""The hooks of a process that measures: registered only when a measured test was collected."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tpf import options
+from pytest_tpf.fixture import OffTpf, Tpf
+from pytest_tpf.judge.budgets import failure_message
+from pytest_tpf.markers import Marker, MarkerError, parse_marker
+from pytest_tpf.measurement import Measurement
+from pytest_tpf.progress import progress_for
+from pytest_tpf.records import TestRecord, as_dict
+from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility
+from pytest_tpf.session import Session
+
+if TYPE_CHECKING:
+    from pytest_tpf.options import Settings
+
+MEASUREMENT = pytest.StashKey[Measurement]()
+MARKER = pytest.StashKey[Marker]()
+RECORD = pytest.StashKey[TestRecord]()
+
+NO_TOKENS = (
+    "tpf: no output tokens were counted: no known engine was seen generating, and the test counted none itself.\n"
+    "     Use an observed engine (transformers), or count: tpf.count(output_tokens=...) inside fn, window.count(...) inside a window."
+)
+
+
+def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Check every marker and the options, and register the measuring and reporting hooks.
+
+    Raises:
+        pytest.UsageError: with every mistake in one message.
+    """
+    mistakes: list[str] = []
+    settings = _settings(config, mistakes)
+    for item in items:
+        _attach_marker(item, mistakes, every=bool(settings and settings.all))
+    if mistakes or settings is None:
+        raise pytest.UsageError("\n".join(mistakes))
+    if not any(MARKER in item.stash for item in items):
+        return
+    facility = declared_facility(settings)
+    if not hasattr(config, "workerinput"):
+        expected = 0 if settings.all else sum(MARKER in item.stash for item in items)
+        config.pluginmanager.register(Reporting(config, settings, expected), "tpf-reporting")
+    config.pluginmanager.register(Measuring(config, settings, facility), "tpf-measuring")
+
+
+def _settings(config: pytest.Config, mistakes: list[str]) -> Settings | None:
+    try:
+        return options.resolve(config)
+    except options.OptionError as error:
+        mistakes.extend(str(error).splitlines())
+        return None
+
+
+def _attach_marker(item: pytest.Item, mistakes: list[str], *, every: bool) -> None:
+    """The marker's keywords, the nearest level winning keyword by keyword; a test that only uses the fixture has an empty one."""
+    marks = list(item.iter_markers("tpf"))
+    if not marks and not every and "tpf" not in getattr(item, "fixturenames", ()):
+        return
+    merged: dict[str, Any] = {}
+    for mark in reversed(marks):
+        merged |= mark.kwargs
+    try:
+        item.stash[MARKER] = parse_marker(tuple(arg for mark in marks for arg in mark.args), merged)
+    except MarkerError as error:
+        mistakes += [f"{item.nodeid}: @pytest.mark.tpf {line}" for line in str(error).splitlines()]
+
+
+def fixture_for(item: pytest.Item) -> Tpf | OffTpf:
+    """The object the test holds as ``tpf``."""
+    measurement = item.stash.get(MEASUREMENT, None)
+    return OffTpf() if measurement is None else Tpf(measurement, progress_for(item.config))
+
+
+class Measuring:
+    """Measure in the call, attach in makereport: the verdict is an ordinary exception raised where the test would raise."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, facility: Any) -> None:
+        self._config = config
+        self._settings = settings
+        engines = [engine for brought in config.hook.pytest_tpf_engines(config=config) for engine in brought]
+        self._session = Session(settings, facility, engines)
+
+    def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
+        """Open the meters once the tests are known, and say what was found; a run that can't satisfy the options stops here."""
+        if config.option.collectonly:
+            return []
+        self._session.start()
+        if self._settings.require == "measured" and self._session.only_estimates:
+            notes = "; ".join(self._session.facts.notes) or "no meter reads this machine"
+            raise pytest.UsageError(f"--tpf-require measured: energy can only be estimated here ({notes}). See `tpf meters`.")
+        return self._header()
+
+    def _header(self) -> list[str]:
+        facts = self._session.facts
+        meters = [f"{m.domain} {'ESTIMATED' if m.trust == 'estimated' else m.trust} by {m.method}" for m in facts.meters]
+        return [f"tpf: {', '.join(meters) or 'no energy is metered'}", *(f"tpf: {note}" for note in facts.notes)]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Give a measured test its measurement before its fixtures ask for it."""
+        if (marker := item.stash.get(MARKER, None)) is not None:
+            item.stash[MEASUREMENT] = self._measurement(item, marker)
+
+    def _measurement(self, item: pytest.Item, marker: Marker) -> Measurement:
+        measurement = Measurement(item.nodeid, marker, self._session.effort(marker), self._session)
+        measurement.params = _params(item)
+        return measurement
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Measure the body, then raise the verdict."""
+        measurement = item.stash.get(MEASUREMENT, None)
+        if measurement is None:
+            return (yield)
+        with self._recorded(item, measurement), self._session.sampling(measurement):
+            measurement.start_call()
+            try:
+                value = yield
+                for _ in measurement.further_runs():
+                    item.runtest()
+            finally:
+                measurement.end_run()
+        self._judge(item)
+        return value
+
+    @contextmanager
+    def _recorded(self, item: pytest.Item, measurement: Measurement) -> Iterator[None]:
+        """Whatever happens in the body, what was measured until then becomes a record."""
+        try:
+            yield
+        except BaseException as error:
+            self._record(item, measurement)
+            if isinstance(error, (KeyboardInterrupt, pytest.exit.Exception)):
+                self._hand_over(item)
+            raise
+        self._record(item, measurement)
+
+    def _record(self, item: pytest.Item, measurement: Measurement) -> None:
+        record = measurement.result()
+        if record.workload.requests or record.workload.output_tokens:
+            self._config.hook.pytest_tpf_record(item=item, record=record)
+            item.stash[RECORD] = record
+
+    def _judge(self, item: pytest.Item) -> None:
+        record = item.stash.get(RECORD, None)
+        if record is None or not record.workload.output_tokens:
+            if item.get_closest_marker("tpf") is not None or "tpf" in getattr(item, "fixturenames", ()):
+                pytest.fail(NO_TOKENS, pytrace=False)
+            return
+        if message := failure_message(record, strict=self._settings.gate == "strict"):
+            pytest.fail(message, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the record, as builtins, to the report of the call; it crosses xdist by itself."""
+        report = yield
+        record = item.stash.get(RECORD, None)
+        if call.when == "call" and record is not None:
+            report.__dict__[RECORD_KEY] = self._package(record, _outcome(report))
+            if self._settings.junit_properties:
+                from pytest_tpf.report.junit import junit_properties
+
+                report.user_properties.extend(junit_properties(record))
+        return report
+
+    def _package(self, record: TestRecord, outcome: str) -> dict[str, Any]:
+        return {"record": as_dict(record) | {"outcome": outcome}, "run": as_dict(self._session.facts)}
+
+    def _hand_over(self, item: pytest.Item) -> None:
+        """An interrupted test gets no report from pytest: give its record to this process's reporting directly."""
+        reporting = self._config.pluginmanager.get_plugin("tpf-reporting")
+        record = item.stash.get(RECORD, None)
+        if reporting is not None and record is not None:
+            reporting.collect(self._package(record, "interrupted"))
+
+    def pytest_unconfigure(self) -> None:
+        """The run is over: let the sampler go."""
+        self._session.close()
+
+
+def _outcome(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    return report.outcome
+
+
+def _params(item: pytest.Item) -> dict[str, str]:
+    callspec = getattr(item, "callspec", None)
+    params: Mapping[str, Any] = callspec.params if callspec else {}
+    return {name: value if isinstance(value, str) else _short(value) for name, value in params.items()}
+
+
+def _short(value: Any) -> str:
+    return repr(value) if isinstance(value, (int, float, bool, type(None))) else type(value).__name__

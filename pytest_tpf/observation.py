@@ -1,0 +1,99 @@
+"""What was seen of one test before anything is computed: spans, generations, counts, quality. Data only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from pytest_tpf.engines.protocol import Generation
+from pytest_tpf.measure.trace import Span, merged_spans
+from pytest_tpf.records import record
+
+
+@record
+class Counts:
+    """Tokens and requests that the test declared itself."""
+
+    output_tokens: int
+    prompt_tokens: int | None = None
+    requests: int = 1
+
+
+@record
+class Quality:
+    """What the test said of its answers. ``accepted`` has one entry per request where a list was given, else None."""
+
+    value: float
+    metric: str
+    samples: int
+    target: float | None = None
+    accepted: tuple[bool, ...] | None = None
+
+
+@record
+class MeasuredRound:
+    """One round: its span (perf_counter seconds), the calls in it, and what was generated or declared meanwhile."""
+
+    start_s: float
+    end_s: float
+    calls: int
+    generations: tuple[Generation, ...]
+    declared: tuple[Counts, ...]
+
+
+@record
+class Observation:
+    """Everything seen of one test. ``drawn``: the user drew the line (fixture), so rounds count from start to end;
+    otherwise the union of the generating spans counts and the call stands beside it.
+    """
+
+    drawn: bool
+    call: Span
+    rounds: tuple[MeasuredRound, ...]
+    calls_per_round: int
+    warmup_rounds: int
+    quality: Quality | None
+
+
+class Ledger:
+    """Collects generations and declared counts from any thread until a round takes them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._generations: list[Generation] = []
+        self._declared: list[Counts] = []
+
+    def add_generation(self, generation: Generation) -> None:
+        """The sink that engines report to."""
+        with self._lock:
+            self._generations.append(generation)
+
+    def add_counts(self, counts: Counts) -> None:
+        """What ``tpf.count`` and ``window.count`` report."""
+        with self._lock:
+            self._declared.append(counts)
+
+    def take(self) -> tuple[tuple[Generation, ...], tuple[Counts, ...]]:
+        """Everything since the last take."""
+        with self._lock:
+            taken = tuple(self._generations), tuple(self._declared)
+            self._generations, self._declared = [], []
+        return taken
+
+
+def length_s(spans: Sequence[Span]) -> float:
+    """Total length of disjoint spans (s)."""
+    return sum(end - start for start, end in spans)
+
+
+def busy_spans(rounds: Sequence[MeasuredRound]) -> tuple[Span, ...]:
+    """The union of the spans in which an observed engine was generating."""
+    return merged_spans([(g.start_s, g.end_s) for r in rounds for g in r.generations])
+
+
+def counted_spans(observation: Observation) -> tuple[Span, ...]:
+    """The spans that count: the rounds themselves where the user drew the line or nobody was observed, else the generating spans."""
+    busy = busy_spans(observation.rounds)
+    if busy and not observation.drawn:
+        return busy
+    return merged_spans([(r.start_s, r.end_s) for r in observation.rounds])

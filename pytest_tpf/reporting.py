@@ -1,0 +1,157 @@
+"""The hooks of the process that reports (the only one, or xdist's controller): collect, gate, print, write.
+
+xdist's controller loads this module before it knows whether any test is measured, so everything heavy is imported when a record came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tpf import options
+
+if TYPE_CHECKING:
+    from pytest_tpf.options import Settings
+    from pytest_tpf.records import Facility, Report, TestRecord
+    from pytest_tpf.runfacts import RunFacts
+
+RECORD_KEY = "_tpf"
+GATE = "tpf::gate"
+
+
+def resolved_settings(config: pytest.Config) -> Settings:
+    """The run's settings. Raises pytest.UsageError with every mistake."""
+    try:
+        return options.resolve(config)
+    except options.OptionError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def declared_facility(settings: Settings) -> Facility:
+    """The facility profile that the options name. Raises pytest.UsageError with every mistake in it."""
+    from pytest_tpf.production.facility import FacilityError, load_facility, with_pue
+    from pytest_tpf.records import Facility
+
+    try:
+        facility = load_facility(settings.facility) if settings.facility else Facility()
+        return facility if settings.pue is None else with_pue(facility, settings.pue)
+    except FacilityError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+class Reporting:
+    """Collects the records that arrive with the reports; the same path with and without xdist.
+
+    ``expected``: how many measured tests this process is to run itself.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, expected: int = 0) -> None:
+        if settings.facility:
+            declared_facility(settings)  # its mistakes stop the run before it starts
+        self._config = config
+        self._settings = settings
+        self._expected = expected
+        self._packages: list[dict[str, Any]] = []
+        self._problems: list[str] = []
+
+    def collect(self, package: dict[str, Any]) -> None:
+        """Take one test's record and the facts of the process that measured it, as builtins."""
+        self._packages.append(package)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A crashed worker's report carries nothing, hence the default."""
+        if (package := getattr(report, RECORD_KEY, None)) is not None:
+            self.collect(package)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """What only the whole run knows becomes a failed ``tpf::gate``, so that bar, JUnit and exit code agree."""
+        result = yield
+        if (self._packages or self._expected) and not session.config.option.collectonly:
+            from pytest_tpf.gate import gate_problems
+
+            self._problems = gate_problems(self._records, self._expected, self._settings)
+            if self._problems and self._settings.gate == "strict":
+                for report in _failed_reports("\n".join(self._problems)):
+                    session.config.hook.pytest_runtest_logreport(report=report)
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table, what the gate has to say, and where the report went."""
+        if self._packages:
+            self._print_table(terminalreporter)
+        if self._settings.gate != "strict":
+            for problem in self._problems:
+                terminalreporter.write_line(f"tpf: {problem}", yellow=True)
+        if self._unwritten:
+            terminalreporter.write_line(f"tpf: the report was NOT written: {self._unwritten}", red=True)
+        elif self._settings.report and self._packages:
+            terminalreporter.write_line(f"tpf: report written to {self._settings.report}")
+
+    def _print_table(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from pytest_tpf.report.terminal import render_summary
+
+        settings = self._settings
+        terminalreporter.section("energy-to-token")
+        for line in render_summary(self._report, settings.columns, settings.sort, settings.group_by):
+            terminalreporter.write_line(line)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """Write the report first, also of a run that was interrupted: the terminal summary, which comes after, says how it went."""
+        if self._packages and self._settings.report and self._unwritten and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return (yield)
+
+    @cached_property
+    def _unwritten(self) -> str | None:
+        """None once the report is written (or none was asked for), else why it could not be."""
+        if not self._packages or not self._settings.report:
+            return None
+        from pytest_tpf.records import as_dict
+        from pytest_tpf.report.errors import ReportError
+        from pytest_tpf.report.write import write_report
+
+        report = as_dict(self._report)
+        self._config.hook.pytest_tpf_report(config=self._config, report=report)
+        try:
+            write_report(self._config.invocation_params.dir / self._settings.report, report)
+        except ReportError as error:
+            return str(error)
+        return None
+
+    @cached_property
+    def _records(self) -> list[TestRecord]:
+        from pytest_tpf.records import TestRecord, from_dict
+
+        return [from_dict(TestRecord, package["record"]) for package in self._packages]
+
+    @cached_property
+    def _facts(self) -> RunFacts:
+        from pytest_tpf.records import from_dict
+        from pytest_tpf.runfacts import RunFacts, merged
+
+        facts = RunFacts()
+        for package in self._packages:
+            facts = merged(facts, from_dict(RunFacts, package["run"]))
+        return facts
+
+    @cached_property
+    def _report(self) -> Report:
+        from pytest_tpf.report.build import build_report
+        from pytest_tpf.report.environment import describe_environment
+
+        environment = describe_environment(self._facts.accelerators)
+        return build_report(self._records, environment, declared_facility(self._settings), self._facts.meters)
+
+
+def _failed_reports(text: str) -> list[pytest.TestReport]:
+    """A synthetic test, so that every reader of reports sees the failure: setup and teardown passed, the call failed."""
+    outcomes: list[tuple[Any, Any, str | None]] = [("setup", "passed", None), ("call", "failed", text), ("teardown", "passed", None)]
+    return [
+        pytest.TestReport(nodeid=GATE, location=(GATE, None, GATE), keywords={}, outcome=outcome, longrepr=longrepr, when=when)
+        for when, outcome, longrepr in outcomes
+    ]

@@ -1,0 +1,170 @@
+"""The measuring side of a run: one sampler, the engines, the run's facts; it turns measurements into records."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_tpf.engines.protocol import Engine
+from pytest_tpf.engines.registry import load_engines, observing
+from pytest_tpf.evaluate import evaluate
+from pytest_tpf.evaluate.context import Context, Identity, IdlePower
+from pytest_tpf.machine import cpu_busy_share
+from pytest_tpf.measure.energy import shortest_window_s
+from pytest_tpf.measure.rounds import Effort
+from pytest_tpf.measure.sampler import Sampler, SamplerUnavailable
+from pytest_tpf.measure.trace import Recording
+from pytest_tpf.measure.window import window_energy
+from pytest_tpf.measurement import Measurement
+from pytest_tpf.meters.protocol import MeterOptions
+from pytest_tpf.records import Facility, TestRecord
+from pytest_tpf.runfacts import RunFacts
+
+if TYPE_CHECKING:
+    from pytest_tpf.markers import Marker
+    from pytest_tpf.options import Settings
+
+IDLE_WINDOW_S = 0.4
+BUSY_SHARE_THAT_IS_NOT_IDLE = 0.10
+LEAST_ROUND_S = 0.05
+
+
+class Session:
+    """Measures tests in this process. The sampler starts with the first measured test, not before."""
+
+    def __init__(self, settings: Settings, facility: Facility, extra_engines: Sequence[Engine] = ()) -> None:
+        self._settings = settings
+        self._facility = facility
+        self._engines = [*load_engines(), *extra_engines]
+        self._sampler = Sampler(settings.meter, MeterOptions(watched_pid=os.getpid(), cpu_tdp_w=settings.cpu_tdp))
+        self._no_meter: str | None = None
+        self._idle: IdlePower | None = None
+        self._shortest_s: float | None = None
+        self.facts = RunFacts()
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the meters; where there is none, remember why: tests still run, their energy is null with that reason."""
+        try:
+            info = self._sampler.start()
+        except SamplerUnavailable as error:
+            self._no_meter = str(error)
+            self.facts = RunFacts(notes=(str(error),))
+            return
+        self.facts = RunFacts(meters=info.meters, accelerators=info.accelerators, unmetered=info.unmetered, notes=info.notes)
+
+    def close(self) -> None:
+        """Let the sampler go."""
+        self._sampler.close()
+
+    @property
+    def only_estimates(self) -> bool:
+        """Whether no domain is measured."""
+        return not any(meter.trust == "measured" for meter in self.facts.meters)
+
+    # --- one test -----------------------------------------------------------------------------------------------------
+
+    def effort(self, marker: Marker) -> Effort:
+        """How much to measure: marker over settings."""
+        ours = self._settings
+        return Effort(
+            rounds=marker.rounds if marker.rounds is not None else None if marker.target_ci is not None else ours.rounds,
+            warmup=ours.warmup if marker.warmup is None else marker.warmup,
+            max_time_s=ours.max_time if marker.max_time_s is None else marker.max_time_s,
+            target_ci=ours.target_ci if marker.target_ci is None else marker.target_ci,
+        )
+
+    @contextmanager
+    def sampling(self, measurement: Measurement) -> Iterator[None]:
+        """Around a test's body: engines are observed and the meters sampled."""
+        self._arm()
+        try:
+            with observing(self._engines, measurement.ledger.add_generation):
+                yield
+        finally:
+            self._sampler.rest()
+
+    def synchronize(self) -> None:
+        """Wait until accelerators have done what they were given."""
+        for engine in self._engines:
+            engine.synchronize()
+
+    def shortest_window_s(self) -> float:
+        """The shortest round that the meters can tell to the target interval (s)."""
+        if self._shortest_s is None:
+            self._shortest_s = max(LEAST_ROUND_S, self._resolvable_s())
+        return self._shortest_s
+
+    def evaluate(self, measurement: Measurement) -> TestRecord:
+        """The record of what was measured so far; waits at most one refresh of the slowest counter."""
+        observation = measurement.observation()
+        recording = self._collect(*observation.call)
+        identity = Identity(
+            nodeid=measurement.nodeid,
+            group=measurement.marker.group,
+            labels=measurement.marker.labels,
+            params=measurement.params,
+        )
+        return evaluate(observation, identity, measurement.marker, self._context(recording), measurement.extra)
+
+    # --- the sampler --------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._no_meter is not None:
+            return
+        try:
+            self._sampler.arm()
+            if self._idle is None:
+                self._idle = self._measure_idle()
+            self._sampler.forget_before(time.perf_counter() - 1.0)
+        except SamplerUnavailable as error:
+            self._no_meter = str(error)
+
+    def _collect(self, start_s: float, end_s: float) -> Recording | None:
+        if self._no_meter is not None:
+            return None
+        try:
+            return self._sampler.collect(start_s, end_s)
+        except SamplerUnavailable as error:
+            self._no_meter = str(error)
+            return None
+
+    def _measure_idle(self) -> IdlePower:
+        """Power while this process does nothing, just before its first measured test."""
+        start_s, busy = time.perf_counter(), cpu_busy_share(IDLE_WINDOW_S)
+        end_s = time.perf_counter()
+        recording = self._sampler.collect(start_s, end_s)
+        used = max((status.utilization or 0.0 for status in recording.statuses if status.t >= start_s), default=0.0)
+        if used > 0:
+            return IdlePower(total_w=None, reason=f"an accelerator was {used:.0%} busy while idle power was taken")
+        if busy is not None and busy > BUSY_SHARE_THAT_IS_NOT_IDLE:
+            return IdlePower(total_w=None, reason=f"the host was {busy:.0%} busy while idle power was taken")
+        joules = window_energy(recording, [(start_s, end_s)]).joules
+        if joules is None:
+            return IdlePower(total_w=None, reason="the meters could not tell the idle window")
+        return IdlePower(total_w=joules / (end_s - start_s))
+
+    def _resolvable_s(self) -> float:
+        now_s = time.perf_counter()
+        recording = self._collect(now_s - 1.0, now_s)
+        if recording is None:
+            return 0.0
+        lengths = [shortest_window_s(t, self._settings.target_ci) for t in recording.traces if t.channel.energy]
+        return max((length for length in lengths if length is not None and math.isfinite(length)), default=0.0)
+
+    def _context(self, recording: Recording | None) -> Context:
+        return Context(
+            facility=self._facility,
+            idle=self._idle or IdlePower(total_w=None, reason=self._no_meter),
+            unmetered=self.facts.unmetered,
+            accelerators=self.facts.accelerators,
+            calibrations={},
+            operations_threshold=self._settings.operations_threshold,
+            recording=recording,
+            no_meter=self._no_meter,
+        )
