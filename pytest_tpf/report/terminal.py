@@ -95,7 +95,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 
 def _meter(meter: MeterInfo) -> str:
     period = f", every {si(meter.update_period_s, 's')}" if meter.update_period_s else ""
-    return plain(f"{meter.id} {meter.domain} ({meter.trust}{period})")
+    name = meter.id if meter.id.endswith(meter.domain) else f"{meter.id} {meter.domain}"
+    return plain(f"{name} ({meter.trust}{period})")
 
 
 def _pue(facility: Facility) -> str:

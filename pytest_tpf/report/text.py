@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,6 +16,8 @@ def si(value: float | None, unit: str = "") -> str:
     """Three significant digits with an SI prefix: 0.0123, "J" gives ``12.3 mJ``; without a unit the prefix follows the digits."""
     if value is None:
         return UNKNOWN
+    if not math.isfinite(value):
+        return str(value)
     if value == 0:
         return f"0 {unit}".rstrip()
     exponent = int(f"{value:.2e}".partition("e")[2])  # of the rounded number: 999.9 is 1.00 k
@@ -60,13 +64,17 @@ def shortened(text: str, width: int) -> str:
     """``text`` in at most ``width`` columns: the middle goes, for beginning and parameters tell tests apart."""
     if display_width(text) <= width:
         return text
-    head, tail = text, text
-    keep = max(width - 1, 0)
-    while display_width(head) > keep // 2:
-        head = head[:-1]
-    while display_width(tail) > keep - keep // 2:
-        tail = tail[1:]
-    return f"{head}…{tail}" if width > 0 else ""
+    keep = width - 1
+    if keep < 0:
+        return ""
+    head, tail = _start(text, keep // 2), _start(text[::-1], keep - keep // 2)[::-1]
+    return f"{head}…{tail}"
+
+
+def _start(text: str, width: int) -> str:
+    """As many of the first characters as ``width`` columns take."""
+    taken = itertools.accumulate(map(display_width, text))
+    return text[: sum(1 for _ in itertools.takewhile(lambda total: total <= width, taken))]
 
 
 def short_names(nodeids: Sequence[str]) -> list[str]:

@@ -85,7 +85,7 @@ def facility(**changes: Any) -> Facility:
 def meters() -> tuple[MeterInfo, ...]:
     return (
         MeterInfo(
-            id="nvml",
+            id="nvml:gpu:0",
             source="nvmlDeviceGetTotalEnergyConsumption",
             domain="gpu:0",
             device=GPU,
@@ -94,7 +94,7 @@ def meters() -> tuple[MeterInfo, ...]:
             update_period_s=0.1,
             resolution_j=0.001,
         ),
-        MeterInfo(id="estimate", source="/proc/stat", domain="cpu:0", device=None, method="CPU time times assumed TDP", trust="estimated"),
+        MeterInfo(id="estimate:cpu:0", source="/proc/stat", domain="cpu:0", device=None, method="CPU time times assumed TDP", trust="estimated"),
     )
 
 

@@ -1,0 +1,39 @@
+"""``tpf validate FILE...``: is each a report that follows its schema?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pytest_tpf.cli.main import CHECK_FAILED, OK, UNUSABLE, fail
+from pytest_tpf.report.errors import ReportError
+from pytest_tpf.report.read import read_report
+from pytest_tpf.report.text import counted, plain
+from pytest_tpf.report.validate import validate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a JSON report, as --tpf-report writes it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """One line a valid file on stdout; problems on stderr. 2 where a file can't be read, else 1 where one is invalid."""
+    return max(_validate(file) for file in args.files)
+
+
+def _validate(file: str) -> int:
+    try:
+        report = read_report(file)
+    except ReportError as error:
+        return fail("validate", error, UNUSABLE)
+    problems = validate(report)
+    for problem in problems:
+        print(f"{plain(file)}: {problem}", file=sys.stderr)
+    if problems:
+        return CHECK_FAILED
+    summary = report["summary"]
+    print(
+        f"{plain(file)}: valid tpf-report {report['schema_version']}, {counted(summary['tests'], 'test')}, {summary['measured']} measured"
+    )
+    return OK

@@ -1,0 +1,137 @@
+"""Everything known of one test, in blocks a person can read. Text from records; pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_tpf.records import BudgetResult, Ceiling, Distribution, Goodput, TestRecord
+from pytest_tpf.report.text import energy, number, percent, plain, shortened, si
+
+_LABEL = 40
+# the unit is in a figure's name: the first that fits
+_UNITS = (
+    ("joules_per_", "J"),
+    ("tokens_per_second", "tok/s"),
+    ("requests_per_second", "req/s"),
+    ("flops_per_token", "FLOP"),
+    ("bytes_per_token", "B"),
+)
+_SUFFIXES = {"_j": "J", "_w": "W", "_s": "s", "_g": "g", "_l": "L"}
+_DECLARED = {"limit_w"}  # what a driver says is no estimate
+_SECTIONS = ("mandated", "workload", "service", "energy", "power", "production", "derived")
+
+
+def render_test(test: TestRecord, width: int = 80) -> list[str]:
+    """Every figure of ``test``, its ceilings, budgets and rounds, as lines of at most ``width`` columns without line ends."""
+    lines = [plain(test.nodeid), f"outcome {test.outcome}, verdict {test.verdict}"]
+    lines += [_line("", "group", test.group)] if test.group else []
+    lines += [_line("", f"label {name}", value) for name, value in test.labels.items()]
+    lines += [_line("", f"param {name}", value) for name, value in test.params.items()]
+    for name in _SECTIONS:
+        lines += ["", name, *_record(getattr(test, name), test.energy.trust, "  ")]
+    lines += _block("budgets", [_budget(budget) for budget in test.budgets])
+    lines += _block("rounds", _rounds(test))
+    lines += _block("warnings", list(test.warnings))
+    lines += _block("extra", [f"{name}: {json.dumps(value)[:1000]}" for name, value in test.extra.items()])
+    return [row for line in lines for row in _wrapped(plain(line), width)]
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A long line goes on below its text, which starts behind the label where it has one."""
+    has_label = line[_LABEL - 1 : _LABEL] == " " != line[_LABEL : _LABEL + 1]
+    indent = min(_LABEL if has_label else len(line) - len(line.lstrip()) + 4, width // 2)
+    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [""]
+
+
+def _block(title: str, lines: list[str]) -> list[str]:
+    return ["", title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _line(indent: str, name: str, text: str) -> str:
+    room = _LABEL - len(indent) - 1
+    return f"{indent}{shortened(plain(name), room):<{room}} {text}"
+
+
+def _record(value: Any, trust: str | None, indent: str, quantity: str = "") -> Iterator[str]:
+    """The fields of a record that are known, and the names of those that aren't. ``quantity``: what its ``value`` is."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for name, item in fields.items():
+        if isinstance(item, Mapping):
+            yield from _mapping(name, item, trust, indent)
+        elif dataclasses.is_dataclass(item) and not isinstance(item, (Distribution, Goodput)):
+            yield f"{indent}{name}"
+            yield from _record(item, trust, f"{indent}  ", quantity=name)
+        elif item is not None:
+            yield _line(indent, name, _text(quantity if name == "value" else name, item, trust))
+    unknown = [name for name, item in fields.items() if item is None and name != "reason"]
+    if unknown:
+        yield _line(indent, "not known", ", ".join(unknown))
+
+
+def _mapping(name: str, items: Mapping[str, Any], trust: str | None, indent: str) -> Iterator[str]:
+    yield f"{indent}{name}" if items else _line(indent, name, "none")
+    for key, item in items.items():
+        if isinstance(item, Ceiling):
+            text = _ceiling(item)
+        elif name == "domains":
+            text = energy(item, trust, "J")
+        else:
+            text = percent(item) if isinstance(item, (int, float)) else str(item)
+        yield _line(f"{indent}  ", key, text)
+
+
+def _text(name: str, value: Any, trust: str | None) -> str:
+    if isinstance(value, Distribution):
+        return _distribution(value)
+    if isinstance(value, Goodput):
+        return f"{si(value.requests_per_second, 'req/s')} ({value.good} of {value.attempted} good)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(number(item) if isinstance(item, float) else str(item) for item in value) or "none"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    unit = _unit(name)
+    if unit in ("J", "W") and name not in _DECLARED:
+        return energy(value, trust, unit)
+    return si(value, unit) if unit else number(value) if isinstance(value, float) else str(value)
+
+
+def _unit(name: str) -> str:
+    by_name = next((unit for part, unit in _UNITS if part in name), None)
+    return by_name or next((unit for suffix, unit in _SUFFIXES.items() if name.endswith(suffix)), "")
+
+
+def _distribution(times: Distribution) -> str:
+    return f"p50 {si(times.p50, 's')}, p95 {si(times.p95, 's')}, p99 {si(times.p99, 's')}, max {si(times.max, 's')}, n={times.count}"
+
+
+def _ceiling(ceiling: Ceiling) -> str:
+    if ceiling.tokens_per_second is None:
+        return f"unknown: {ceiling.reason}"
+    source = f"{si(ceiling.numerator)} / {si(ceiling.denominator)}, {ceiling.provenance}"
+    return f"{si(ceiling.tokens_per_second, 'tok/s')} = {source}"
+
+
+def _budget(budget: BudgetResult) -> str:
+    limit = ", ".join(budget.limit) if isinstance(budget.limit, tuple) else _figure(budget.limit)
+    interval = f" [{number(budget.ci95[0])}, {number(budget.ci95[1])}]" if budget.ci95 else ""
+    where = f" at {budget.boundary}" if budget.boundary else ""
+    remarks = (", marginal" if budget.marginal else "") + (f": {budget.reason}" if budget.reason else "")
+    return f"{budget.verdict}: {budget.metric}{where} {_figure(budget.actual)}{interval} {budget.comparison} {limit}{remarks}"
+
+
+def _figure(value: float | str | None) -> str:
+    return value if isinstance(value, str) else number(value)
+
+
+def _rounds(test: TestRecord) -> list[str]:
+    return [
+        f"{place}: {si(each.duration_s, 's')}, {each.output_tokens} output tokens, {each.requests} requests, "
+        f"{energy(each.it_j, test.energy.trust, 'J') if each.it_j is not None else 'energy unknown'}"
+        for place, each in enumerate(test.rounds, 1)
+    ]
