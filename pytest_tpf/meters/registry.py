@@ -95,13 +95,15 @@ def open_meters(names: Sequence[str], options: MeterOptions) -> tuple[list[OpenM
     Raises:
         MeterUnavailable: a named meter can't be opened, or nothing can; every reason is in the text.
     """
+    if mistakes := name_errors(names):
+        raise MeterUnavailable("; ".join(mistakes))
     attempts = _attempts(names, options)
     failures = [a for a in attempts if a.opened is None and (a.name in names or not any(other.opened for other in attempts))]
     pairs = [(a.meter, a.opened) for a in attempts if a.meter is not None and a.opened is not None]
     if failures or not pairs:
         for meter, _ in pairs:
             meter.close()
-        raise MeterUnavailable("; ".join(f"{a.name}: {a.reason}" for a in failures) or "no meter is named: use auto or a list of meters")
+        raise MeterUnavailable("; ".join(f"{a.name}: {a.reason}" for a in failures))
     resolved, notes = _one_energy_per_domain(pairs)
     return _with_gaps_listed(resolved), [*_why_not(attempts), *notes]
 
