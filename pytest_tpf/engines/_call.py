@@ -24,7 +24,7 @@ class Call:
         self.inputs_embeds = kwargs.get("inputs_embeds")
         self.inputs: Any = None
         self.start_length: int | None = None
-        self.config: Any = model.generation_config
+        self.config: Any = getattr(model, "generation_config", None)
         self.marks: StepMarks | None = None
         self.start_s = 0.0
         self.end_s = 0.0
