@@ -74,6 +74,17 @@ def test_a_list_opens_exactly_what_it_names(open_names, powercap):
     assert open_names("nvml", "nvml", "auto", boards=1, powercap=powercap)["meters"] == ["nvml", "rapl"]
 
 
+def test_the_fallback_is_opened_once_where_it_is_named_too(open_names):
+    assert open_names("auto", "estimate")["meters"] == ["estimate"]
+
+
+def test_what_one_meter_lacks_and_another_reads_is_no_gap(open_names, powercap):
+    zone(powercap, "intel-rapl:0:0", "dram", 1_000_000)
+    found = open_names("estimate", "rapl", powercap=powercap)
+    assert found["energy"] == {"cpu:0": "estimate", "dram:0": "rapl"}
+    assert found["unmetered"] == []
+
+
 def test_every_named_meter_must_open_and_all_reasons_are_given(open_names):
     text = open_names("nvml", "rapl", "estimate")["unavailable"]
     assert "nvml: no NVIDIA board" in text
