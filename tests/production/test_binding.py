@@ -78,6 +78,11 @@ def test_pue_is_applied_once_to_a_facility_budget():
     assert supply.ceiling.provenance == "declared budget"
 
 
+def test_a_budget_above_the_devices_limit_delivers_no_more_than_the_limit():
+    rated = ceilings(given_inputs(facility=budget(1e6)))["power"]
+    assert (rated.ceiling.numerator, rated.ceiling.provenance, rated.declared) == (600.0, "enforced device limit", False)
+
+
 def test_the_host_stays_as_it_was_when_only_accelerators_are_limited():
     rated = ceilings(given_inputs(mean_power_w=380.0, idle_power_w=150.0))["power"]
     assert rated.ceiling.numerator == 700 + 80 - 150
@@ -152,6 +157,12 @@ def test_power_cap_clocks_for_most_of_the_busy_time_are_power_whatever_the_ceili
     binding = verdict(clock_reasons={reason: 0.6})
     assert binding.value == "power"
     assert "60%" in binding.reason
+
+
+def test_half_of_the_busy_time_is_enough():
+    assert verdict(clock_reasons={"sw_power_cap": 0.3}, busy_fraction=0.5).value == "power"
+    assert verdict(clock_reasons={"sw_power_cap": 0.3}, busy_fraction=0.7).value == "memory_bandwidth"
+    assert verdict(clock_reasons={"sw_power_cap": 0.3}, busy_fraction=None).value == "memory_bandwidth"
 
 
 @pytest.mark.parametrize("reason", ["sw_thermal_slowdown", "hw_thermal_slowdown"])

@@ -121,6 +121,13 @@ def test_a_window_wider_than_the_context_changes_nothing(context):
     assert decode_flops(wide, context) == decode_flops(none, context)
 
 
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(1, 50))
+def test_causal_attention_is_the_sum_of_what_each_token_sees(new, cached, window):
+    wide, narrow = read_shape({**GEMMA2_2B, "sliding_window": None}), read_shape({**GEMMA2_2B, "sliding_window": window})
+    unseen = sum(max(0, cached + position - window) for position in range(1, new + 1))
+    assert prefill_flops(wide, new, cached) - prefill_flops(narrow, new, cached) == 13 * 4 * 8 * 256 * unseen
+
+
 def test_a_window_caps_the_cost_of_its_own_layers_only():
     near, far = (decode_flops(read_shape(GEMMA2_2B), context) for context in (8192, 8193))
     assert far - near == 13 * 4 * 8 * 256  # 13 of 26 layers attend to everything
