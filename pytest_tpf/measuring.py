@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tpf import options
 from pytest_tpf.fixture import OffTpf, Tpf
 from pytest_tpf.judge.budgets import failure_message
 from pytest_tpf.markers import Marker, MarkerError, parse_marker
 from pytest_tpf.measurement import Measurement
 from pytest_tpf.progress import progress_for
 from pytest_tpf.records import TestRecord, as_dict
-from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility
+from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility, resolved_settings
 from pytest_tpf.session import Session
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 MEASUREMENT = pytest.StashKey[Measurement]()
 MARKER = pytest.StashKey[Marker]()
 RECORD = pytest.StashKey[TestRecord]()
+MISTAKES = pytest.StashKey[list[str]]()
 
 NO_TOKENS = (
     "tpf: no output tokens were counted: no known engine was seen generating, and the test counted none itself.\n"
@@ -37,41 +37,36 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     Raises:
         pytest.UsageError: with every mistake in one message.
     """
-    mistakes: list[str] = []
-    settings = _settings(config, mistakes)
-    for item in items:
-        _attach_marker(item, mistakes, every=bool(settings and settings.all))
-    if mistakes or settings is None:
+    settings = resolved_settings(config)
+    mistakes = [mistake for item in items for mistake in _attach_marker(item, every=settings.all)]
+    is_worker = hasattr(config, "workerinput")
+    # A usage error in an xdist worker would be an internal error of the controller: there the mistaken tests themselves fail.
+    if mistakes and not is_worker:
         raise pytest.UsageError("\n".join(mistakes))
-    if not any(MARKER in item.stash for item in items):
+    if not any(MARKER in item.stash or MISTAKES in item.stash for item in items):
         return
     facility = declared_facility(settings)
-    if not hasattr(config, "workerinput"):
+    if not is_worker:
         expected = 0 if settings.all else sum(MARKER in item.stash for item in items)
         config.pluginmanager.register(Reporting(config, settings, expected), "tpf-reporting")
     config.pluginmanager.register(Measuring(config, settings, facility), "tpf-measuring")
 
 
-def _settings(config: pytest.Config, mistakes: list[str]) -> Settings | None:
-    try:
-        return options.resolve(config)
-    except options.OptionError as error:
-        mistakes.extend(str(error).splitlines())
-        return None
-
-
-def _attach_marker(item: pytest.Item, mistakes: list[str], *, every: bool) -> None:
-    """The marker's keywords, the nearest level winning keyword by keyword; a test that only uses the fixture has an empty one."""
+def _attach_marker(item: pytest.Item, *, every: bool) -> list[str]:
+    """Stash the marker, the nearest level winning keyword by keyword; a test that only uses the fixture has an empty one."""
     marks = list(item.iter_markers("tpf"))
     if not marks and not every and "tpf" not in getattr(item, "fixturenames", ()):
-        return
+        return []
     merged: dict[str, Any] = {}
     for mark in reversed(marks):
         merged |= mark.kwargs
     try:
         item.stash[MARKER] = parse_marker(tuple(arg for mark in marks for arg in mark.args), merged)
     except MarkerError as error:
-        mistakes += [f"{item.nodeid}: @pytest.mark.tpf {line}" for line in str(error).splitlines()]
+        mistakes = [f"{item.nodeid}: @pytest.mark.tpf {line}" for line in str(error).splitlines()]
+        item.stash[MISTAKES] = mistakes
+        return mistakes
+    return []
 
 
 def fixture_for(item: pytest.Item) -> Tpf | OffTpf:
@@ -107,6 +102,8 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Give a measured test its measurement before its fixtures ask for it."""
+        if MISTAKES in item.stash:
+            pytest.fail("\n".join(item.stash[MISTAKES]), pytrace=False)
         if (marker := item.stash.get(MARKER, None)) is not None:
             item.stash[MEASUREMENT] = self._measurement(item, marker)
 

@@ -21,6 +21,7 @@ from pytest_tpf.measure.trace import Recording
 from pytest_tpf.measure.window import window_energy
 from pytest_tpf.measurement import Measurement
 from pytest_tpf.meters.protocol import MeterOptions
+from pytest_tpf.production.calibration import Calibration, cpu_key, gpu_key, load_calibration
 from pytest_tpf.records import Facility, TestRecord
 from pytest_tpf.runfacts import RunFacts
 
@@ -44,6 +45,7 @@ class Session:
         self._no_meter: str | None = None
         self._idle: IdlePower | None = None
         self._shortest_s: float | None = None
+        self._kept: dict[str, Calibration | None] = {}
         self.facts = RunFacts()
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -157,13 +159,21 @@ class Session:
         lengths = [shortest_window_s(t, self._settings.target_ci) for t in recording.traces if t.channel.energy]
         return max((length for length in lengths if length is not None and math.isfinite(length)), default=0.0)
 
+    def _calibrations(self) -> dict[str, Calibration]:
+        """What `tpf calibrate` has kept of this machine, by device: ``cpu`` and the boards' UUIDs."""
+        keys = {"cpu": cpu_key()} | {board.uuid: gpu_key(board.uuid, board.driver_version) for board in self.facts.accelerators}
+        for key in keys.values():
+            if key not in self._kept:
+                self._kept[key] = load_calibration(key)
+        return {device: kept for device, key in keys.items() if (kept := self._kept[key]) is not None}
+
     def _context(self, recording: Recording | None) -> Context:
         return Context(
             facility=self._facility,
             idle=self._idle or IdlePower(total_w=None, reason=self._no_meter),
             unmetered=self.facts.unmetered,
             accelerators=self.facts.accelerators,
-            calibrations={},
+            calibrations=self._calibrations(),
             operations_threshold=self._settings.operations_threshold,
             recording=recording,
             no_meter=self._no_meter,

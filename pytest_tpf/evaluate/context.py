@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pytest_tpf.measure.trace import Recording
+from pytest_tpf.production.calibration import Calibration
 from pytest_tpf.records import Accelerator, Facility, record
 
 
@@ -24,7 +23,7 @@ class Context:
     idle: IdlePower
     unmetered: tuple[str, ...]
     accelerators: tuple[Accelerator, ...]
-    calibrations: dict[str, Any]
+    calibrations: dict[str, Calibration]
     operations_threshold: float
     recording: Recording | None
     no_meter: str | None = None

@@ -95,9 +95,11 @@ def _peaks(generations: Sequence[Generation], context: Context) -> tuple[Figure,
     calibration = context.calibrations.get(accelerator.uuid if accelerator else device)
     listed = find_peak(accelerator.name, dtype) if accelerator else None
     reason = (listed.reason if listed else None) or f"no peak of {device} is known: run `tpf calibrate`"
-    compute = best_figure(calibration.flops_per_s.get(dtype) if calibration else None, None, listed.flops_per_s if listed else None, reason)
+    compute = best_figure(
+        calibration.gemm_flops_per_s.get(dtype) if calibration else None, None, listed.flops_per_s if listed else None, reason
+    )
     bandwidth = best_figure(
-        calibration.memory_bytes_per_s if calibration else None,
+        calibration.copy_bytes_per_s if calibration else None,
         None,
         listed.peak.memory_bytes_per_s if listed and listed.peak else None,
         reason,
