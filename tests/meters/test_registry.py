@@ -78,6 +78,14 @@ def test_the_fallback_is_opened_once_where_it_is_named_too(open_names):
     assert open_names("auto", "estimate")["meters"] == ["estimate"]
 
 
+def test_a_fallback_that_failed_by_name_is_not_tried_again(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
+        gone.wait()
+    with pytest.raises(MeterUnavailable) as caught:
+        open_meters(("auto", "estimate"), MeterOptions(watched_pid=gone.pid, powercap_root=str(tmp_path)))
+    assert str(caught.value).count("estimate: ") == 1
+
+
 def test_what_one_meter_lacks_and_another_reads_is_no_gap(open_names, powercap):
     zone(powercap, "intel-rapl:0:0", "dram", 1_000_000)
     found = open_names("estimate", "rapl", powercap=powercap)
