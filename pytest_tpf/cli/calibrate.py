@@ -22,8 +22,6 @@ from pytest_tpf.production.calibration import (
 )
 from pytest_tpf.production.gemm import DTYPES, SECONDS, copy_bytes_per_s, gemm_flops_per_s
 
-HELP = "measure this machine's peaks (matrix products, memory copies, idle power) and keep them"
-
 
 class _Unusable(Exception):
     """The arguments can't be used here; the text is one line."""

@@ -84,3 +84,13 @@ def test_a_whole_generation_is_a_prefill_and_its_decode_steps():
     steps = sum(decode_flops(shape, TOKENS + step) for step in range(1, new))
     assert total == pytest.approx(prefill_flops(shape, TOKENS, attention="full") + steps, rel=1e-6)
     assert total > new * head_flops(shape)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_older_configuration_without_layer_types_has_the_same_shape(case):
+    from transformers import AutoConfig
+
+    family, keys = CASES[case]
+    config = AutoConfig.for_model(family, **keys).to_dict()
+    older = {key: value for key, value in config.items() if key != "layer_types"}
+    assert read_shape(older, "float32") == read_shape(config, "float32")
