@@ -73,6 +73,11 @@ class Sampler:
         self.lost: str | None = None
         """Why nothing can be recorded any more, in one line; None while all is well."""
 
+    @property
+    def pid(self) -> int | None:
+        """The helper's process id; None before it is launched."""
+        return None if self._process is None else self._process.pid
+
     # --- life
 
     def launch(self) -> None:
@@ -132,12 +137,13 @@ class Sampler:
             if self._closed:
                 return
             self._closed = True
-            self.lost = self.lost or "the sampler is closed"
             atexit.unregister(self.close)
             if process is not None:
-                with contextlib.suppress(_Lost):
-                    self._send((0, "stop"))
+                if self.lost is None:
+                    with contextlib.suppress(_Lost):
+                        self._send((0, "stop"))
                 _end(process)
+            self.lost = self.lost or "the sampler is closed"
             if stderr is not None:
                 stderr.close()
 
@@ -333,10 +339,9 @@ def _status(
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Close its stdin, wait, terminate, wait, kill: it is gone and reaped afterwards."""
-    for stream in (process.stdin,):
-        if stream is not None and not stream.closed:
-            with contextlib.suppress(OSError):
-                stream.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
     for insist in (None, process.terminate, process.kill):
         if insist is not None:
             insist()
@@ -345,5 +350,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             break
         except subprocess.TimeoutExpired:
             continue
-    if process.stdout is not None and not process.stdout.closed:
+    if process.stdout is not None:
         process.stdout.close()

@@ -14,6 +14,7 @@ DENSE_S = 0.0003
 _LEAST_GUARD_S = 0.003  # reading starts at least this long before the expected edge: wake-ups come late on a busy machine
 _GUARD_GROWTH, _GUARD_DECAY = 2.0, 0.99  # an edge that came unseen costs a wide bracket; a few reads too many cost little
 _SEEN_SHARE = 0.1  # a bracket wider than this share of the refresh tells little about when the edge came
+_UNSEEN_LIMIT = 4
 _SPACINGS = 15
 _FLOWING_S = 0.005  # a counter that changes faster than this isn't stepped: it is read as it goes
 _FLOWING_POLL_S = 0.01
@@ -56,7 +57,9 @@ class SteppedTracker:
         self.due = now
         self._value: float | None = None
         self._old_begin = now
-        self._last_edge: float | None = None
+        self._last_edge: float | None = None  # the best guess, for telling the next
+        self._last_middle = now
+        self._unseen = 0
 
     def observe(self, begin: float, end: float, value: float) -> Reading | None:
         """What a read between ``begin`` and ``end`` means: the bracket and value of an edge, or None. Sets ``due``."""
@@ -75,18 +78,23 @@ class SteppedTracker:
 
     def _learn(self, lo: float, hi: float) -> None:
         seen_coming = self.period_s is None or hi - lo < _SEEN_SHARE * self.period_s
+        told_little = self.period_s is not None and hi - lo > 0.5 * self.period_s
         edge = 0.5 * (lo + hi) if seen_coming else self._expected_within(lo, hi)
         if self._last_edge is not None:
             self._learn_guard(seen_coming)
-            if seen_coming:
-                self._learn_period(edge - self._last_edge)
-        self._last_edge = edge
+            if not told_little:
+                self._learn_period(0.5 * (lo + hi) - self._last_middle)
+        self._last_edge, self._last_middle = edge, 0.5 * (lo + hi)
+        self._unseen = self._unseen + 1 if told_little else 0
+        if self._unseen >= _UNSEEN_LIMIT:  # the refresh isn't what it was taken to be
+            self._spacings.clear()
+            self.period_s, self._unseen = None, 0
 
     def _expected_within(self, lo: float, hi: float) -> float:
         """An edge that came unseen happened when it was expected, as far as its bracket allows: so the next one isn't missed too."""
         if self._last_edge is None or self.period_s is None:
             return 0.5 * (lo + hi)
-        refreshes = max(round((hi - self._last_edge) / self.period_s), 1)
+        refreshes = max((hi - self._last_edge + DENSE_S) // self.period_s, 1)  # the last refresh before the read that saw it
         return min(max(self._last_edge + refreshes * self.period_s, lo), hi)
 
     def _learn_period(self, spacing_s: float) -> None:
@@ -110,11 +118,12 @@ class SteppedTracker:
             return
         # A refresh that brought the same value (no power, coarse steps) shows no edge: the next one is a period on, less surely known.
         refreshes = 1
-        while waited_s > refreshes * self.period_s + 3 * self._guard_after(refreshes):
+        while waited_s > refreshes * self.period_s + 2 * self._guard_after(refreshes):
             refreshes += 1
-        expected = self._last_edge + refreshes * self.period_s
+        expected, guard_s = self._last_edge + refreshes * self.period_s, self._guard_after(refreshes)
+        pause_s = max(DENSE_S, 0.05 * guard_s)
         # Halving the way to the expected edge: a late wake-up on the way costs a bracket as wide as it was early, for a handful of reads.
-        self.due = max(expected - self._guard_after(refreshes), now + DENSE_S, now + 0.5 * (expected - now))
+        self.due = max(expected - guard_s, now + pause_s, now + 0.5 * (expected - now))
 
     def _guard_after(self, refreshes: int) -> float:
         return min(self.guard_s * refreshes, (self.period_s or 0.0) / 3)
