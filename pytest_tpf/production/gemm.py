@@ -78,9 +78,12 @@ def _product(torch: Any, a: Any, b: Any, out: Any) -> Callable[[], None]:
 
 
 def _once_s(call: Callable[[], None], device: str) -> float:
-    """Time of one call after a first that fills caches and picks kernels (s)."""
+    """The shortest of a few single calls, after a first that fills caches and picks kernels (s).
+
+    One alone may have met a busy processor, and a size chosen by it would be far too small.
+    """
     call()
-    return _timed_s(call, 1, device)
+    return min(_timed_s(call, 1, device) for _ in range(_SAMPLES))
 
 
 def _best_s(call: Callable[[], None], device: str, once_s: float, seconds: float) -> float:

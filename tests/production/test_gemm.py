@@ -47,6 +47,16 @@ def test_the_rate_is_of_the_last_and_largest_size(monkeypatch):
     assert rate == pytest.approx(2 * largest**3 / 1e-3)
 
 
+def test_one_slow_call_does_not_end_the_search_for_a_size(monkeypatch):
+    """Each product takes 1 us on this clock, but for the second, which met a busy processor for a second."""
+    monkeypatch.setattr("pytest_tpf.production.gemm._LARGEST_CPU", 512)
+    recorder = Recorder(monkeypatch)
+    monkeypatch.setattr("pytest_tpf.production.gemm.time.perf_counter", lambda: len(recorder.shapes) * 1e-6 + (len(recorder.shapes) > 1))
+    rate = gemm_flops_per_s("cpu", "float32", seconds=1e-4)
+    assert {left[0] for left, *_ in recorder.shapes} == {128, 256, 512}
+    assert rate == pytest.approx(2 * 512**3 / 1e-6, rel=1e-6)
+
+
 def test_an_unknown_dtype_or_device_is_one_line():
     with pytest.raises(CalibrationError, match="float7"):
         gemm_flops_per_s("cpu", "float7")
