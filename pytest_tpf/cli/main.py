@@ -27,6 +27,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "meters": Verb("pytest_tpf.cli.meters", "run", "what can be metered here, how fast it refreshes, and the shortest window for 1 %"),
+    "calibrate": Verb("pytest_tpf.cli.calibrate", "calibrate", "measure this machine's peaks and idle power, and keep them"),
     "validate": Verb("pytest_tpf.cli.validate", "run", "check reports against the schema"),
     "show": Verb("pytest_tpf.cli.show", "run", "print a report's table, or one test in full"),
 }

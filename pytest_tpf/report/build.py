@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 import uuid
 from collections.abc import Iterable, Sequence
@@ -19,10 +21,17 @@ from pytest_tpf.records import (
     TestRecord,
 )
 
+MAX_TEXT, MAX_NAME = 8192, 1024
+"""What the schema allows for ids and remarks, and for names (characters)."""
+
 
 def build_report(tests: Iterable[TestRecord], environment: Environment, facility: Facility, meters: Iterable[MeterInfo]) -> Report:
-    """A new report with its own id and the time of now (UTC), and the summary of ``tests``."""
-    rows = tuple(tests)
+    """A new report with its own id and the time of now (UTC), and the summary of ``tests``.
+
+    Texts that tests bring along and that are longer than the schema allows are cut in the middle (a prompt as a test's parameter is
+    its id, too); the cut carries a digest of the whole, so that two long ids stay two.
+    """
+    rows = tuple(map(_bounded, tests))
     return Report(
         schema_version=SCHEMA_VERSION,
         report_id=str(uuid.uuid4()),
@@ -34,6 +43,26 @@ def build_report(tests: Iterable[TestRecord], environment: Environment, facility
         tests=rows,
         summary=summarize(rows),
     )
+
+
+def _bounded(test: TestRecord) -> TestRecord:
+    return dataclasses.replace(
+        test,
+        nodeid=_cut(test.nodeid, MAX_TEXT),
+        group=None if test.group is None else _cut(test.group, MAX_NAME),
+        labels={_cut(name, MAX_NAME): _cut(text, MAX_TEXT) for name, text in test.labels.items()},
+        params={_cut(name, MAX_NAME): _cut(text, MAX_TEXT) for name, text in test.params.items()},
+        warnings=tuple(_cut(text, MAX_TEXT) for text in test.warnings),
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+    middle = f"[... {len(text)} characters, sha256 {digest} ...]"
+    rest = limit - len(middle)
+    return text[: rest - rest // 4] + middle + text[len(text) - rest // 4 :]
 
 
 def summarize(tests: Sequence[TestRecord]) -> Summary:

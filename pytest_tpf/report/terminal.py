@@ -39,19 +39,23 @@ def render_summary(
 
 
 def _table(tests: Sequence[TestRecord], columns: Sequence[Column], names: dict[str, str], width: int) -> list[str]:
-    from tabulate import tabulate
-
     headings = [column.heading for column in columns]
     cells = [[column.cell(test) for test in tests] for column in columns]
     others = [_width(heading, texts) for column, heading, texts in zip(columns, headings, cells, strict=True) if column.key != "name"]
     room = max(width - sum(others) - _GAP * (len(columns) - 1), _LEAST_NAME)
     fitting = _fitting([plain(names[test.nodeid]) for test in tests], room)
     cells = [fitting if column.key == "name" else texts for column, texts in zip(columns, cells, strict=True)]
-    rules = ["-" * _width(heading, texts) for heading, texts in zip(headings, cells, strict=True)]
-    ruled = [headings, rules, *zip(*cells, strict=True)]  # as rows: tabulate pads its own headings by two
-    align = ["left" if column.key in _LEFT_COLUMNS else "right" for column in columns]
-    table: str = tabulate(ruled, tablefmt="plain", colalign=align, disable_numparse=True)
-    return [line.rstrip() for line in table.splitlines()]
+    padded = [_padded(column, texts) for column, texts in zip(columns, cells, strict=True)]
+    return [(" " * _GAP).join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _padded(column: Column, texts: Sequence[str]) -> list[str]:
+    """The column with its heading and rule, each as wide as the widest; by columns of the terminal, which tabulate doesn't count."""
+    width = _width(column.heading, texts)
+    blanks = [" " * (width - display_width(text)) for text in (column.heading, *texts)]
+    left = column.key in _LEFT_COLUMNS
+    heading, *rows = [text + blank if left else blank + text for text, blank in zip((column.heading, *texts), blanks, strict=True)]
+    return [heading, "-" * width, *rows]
 
 
 def _width(heading: str, texts: Sequence[str]) -> int:
@@ -61,7 +65,7 @@ def _width(heading: str, texts: Sequence[str]) -> int:
 def _fitting(names: Sequence[str], room: int) -> list[str]:
     """Names in ``room`` columns: the file goes first, where the names tell the tests apart without it, and then the middle."""
     bare = [name.partition("::")[2] or name for name in names]
-    if max(map(display_width, names)) > room and len(set(bare)) == len(set(names)):
+    if any(display_width(name) > room for name in names) and len(set(bare)) == len(set(names)):
         names = bare
     return [shortened(name, room) for name in names]
 

@@ -80,7 +80,7 @@ def _start(text: str, width: int) -> str:
 def short_names(nodeids: Sequence[str]) -> list[str]:
     """Node ids without the folders they share, and without the file where it is one."""
     files = [nodeid.partition("::")[0] for nodeid in nodeids]
-    if len(set(files)) == 1:
+    if len(set(files)) <= 1:
         return [nodeid.partition("::")[2] or nodeid for nodeid in nodeids]
     folders = [file.split("/")[:-1] for file in files]
     shared = 0

@@ -94,7 +94,9 @@ def meters() -> tuple[MeterInfo, ...]:
             update_period_s=0.1,
             resolution_j=0.001,
         ),
-        MeterInfo(id="estimate:cpu:0", source="/proc/stat", domain="cpu:0", device=None, method="CPU time times assumed TDP", trust="estimated"),
+        MeterInfo(
+            id="estimate:cpu:0", source="/proc/stat", domain="cpu:0", device=None, method="CPU time times assumed TDP", trust="estimated"
+        ),
     )
 
 

@@ -42,6 +42,20 @@ def test_without_any_known_energy_the_total_is_unknown_not_zero():
     assert summarize([]).total_it_j is None
 
 
+def test_texts_longer_than_the_schema_allows_are_cut_and_stay_apart():
+    prompts = ["x" * 20_000 + end for end in ("a" + "z" * 9_000, "b" + "z" * 9_000)]
+    tests = [
+        measured_test(nodeid=f"t.py::t[{prompt}]", params={"p" * 2_000: prompt}, labels={"l": prompt}, group=prompt, warnings=(prompt,))
+        for prompt in prompts
+    ]
+    report = build_report(tests, environment(), facility(), meters())
+    assert validate(as_dict(report)) == []
+    first, second = report.tests
+    assert first.nodeid != second.nodeid
+    assert first.nodeid.startswith("t.py::t[xxx")
+    assert first.nodeid.endswith("zzz]")
+
+
 def test_junit_properties_carry_units_boundary_and_trust():
     properties = dict(junit_properties(measured_test()))
     assert properties["tpf_joules_per_token"] == "0.4"
