@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MEASUREMENT = pytest.StashKey[Measurement]()
 MARKER = pytest.StashKey[Marker]()
 RECORD = pytest.StashKey[TestRecord]()
-MISTAKES = pytest.StashKey[list[str]]()
+MISTAKES = pytest.StashKey[tuple[str, ...]]()
 
 NO_TOKENS = (
     "tpf: no output tokens were counted: no known engine was seen generating, and the test counted none itself.\n"
@@ -38,6 +38,7 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
         pytest.UsageError: with every mistake in one message.
     """
     settings = resolved_settings(config)
+    _check_names(settings)
     mistakes = [mistake for item in items for mistake in _attach_marker(item, every=settings.all)]
     is_worker = hasattr(config, "workerinput")
     # A usage error in an xdist worker would be an internal error of the controller: there the mistaken tests themselves fail.
@@ -52,21 +53,36 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     config.pluginmanager.register(Measuring(config, settings, facility), "tpf-measuring")
 
 
-def _attach_marker(item: pytest.Item, *, every: bool) -> list[str]:
+def _check_names(settings: Settings) -> None:
+    """Meters and columns that the options name must exist. Raises pytest.UsageError."""
+    from pytest_tpf.meters.registry import name_errors
+    from pytest_tpf.report.columns import check_table_options
+    from pytest_tpf.report.errors import ReportError
+
+    wrong = [f"--tpf-meter: {error}" for error in name_errors(settings.meter)]
+    try:
+        check_table_options(settings.columns, settings.sort, settings.group_by)
+    except ReportError as error:
+        wrong.append(f"--tpf-columns, --tpf-sort, --tpf-group-by: {error}")
+    if wrong:
+        raise pytest.UsageError("\n".join(wrong))
+
+
+def _attach_marker(item: pytest.Item, *, every: bool) -> tuple[str, ...]:
     """Stash the marker, the nearest level winning keyword by keyword; a test that only uses the fixture has an empty one."""
     marks = list(item.iter_markers("tpf"))
     if not marks and not every and "tpf" not in getattr(item, "fixturenames", ()):
-        return []
+        return ()
     merged: dict[str, Any] = {}
     for mark in reversed(marks):
         merged |= mark.kwargs
     try:
         item.stash[MARKER] = parse_marker(tuple(arg for mark in marks for arg in mark.args), merged)
     except MarkerError as error:
-        mistakes = [f"{item.nodeid}: @pytest.mark.tpf {line}" for line in str(error).splitlines()]
+        mistakes = tuple(f"{item.nodeid}: @pytest.mark.tpf {line}" for line in str(error).splitlines())
         item.stash[MISTAKES] = mistakes
         return mistakes
-    return []
+    return ()
 
 
 def fixture_for(item: pytest.Item) -> Tpf | OffTpf:
@@ -102,8 +118,8 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Give a measured test its measurement before its fixtures ask for it."""
-        if MISTAKES in item.stash:
-            pytest.fail("\n".join(item.stash[MISTAKES]), pytrace=False)
+        if mistakes := item.stash.get(MISTAKES, ()):
+            pytest.fail("\n".join(mistakes), pytrace=False)
         if (marker := item.stash.get(MARKER, None)) is not None:
             item.stash[MEASUREMENT] = self._measurement(item, marker)
 
@@ -168,7 +184,7 @@ class Measuring:
             if self._settings.junit_properties:
                 from pytest_tpf.report.junit import junit_properties
 
-                report.user_properties.extend(junit_properties(record))
+                item.user_properties.extend(junit_properties(record))  # JUnit reads them with the teardown
         return report
 
     def _package(self, record: TestRecord, outcome: str) -> dict[str, Any]:

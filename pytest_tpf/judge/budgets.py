@@ -90,7 +90,7 @@ _KEYWORDS = {limit.metric: limit.keyword for limit in LIMITS}
 
 
 def _describe(budget: BudgetResult, trust: str | None) -> str:
-    keyword, unit = _KEYWORDS.get(budget.metric, budget.metric), _UNITS.get(budget.metric, "")
+    keyword = _KEYWORDS.get(budget.metric, budget.metric)
     where = f" at boundary {budget.boundary}" if budget.boundary else ""
     if budget.verdict in ("not_measured", "inconclusive"):
         word = "could not be judged" if budget.verdict == "inconclusive" else "was not measured"
