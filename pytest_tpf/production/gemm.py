@@ -15,14 +15,17 @@ from pytest_tpf.production.calibration import CalibrationError
 DTYPES = ("float32", "bfloat16", "float16")
 SECONDS = 0.3
 _SAMPLES = 3
-_SMALLEST, _LARGEST_CPU, _LARGEST_CUDA = 128, 4096, 16384
+_SMALLEST, _ENOUGH, _LARGEST_CPU, _LARGEST_CUDA = 128, 512, 4096, 16384
+_SHORTEST_S = 1e-7  # no clock here resolves less, and nothing divides by 0
 _COPY_BYTES_CPU, _COPY_BYTES_CUDA = 256 * 2**20, 2**30  # well beyond any cache
 
 
 def gemm_flops_per_s(device: str, dtype: str, seconds: float = SECONDS) -> float:
-    """The best rate of ``n x n`` by ``n x n`` products, 2 n^3 FLOPs each, in about ``seconds`` (FLOP/s).
+    """The best rate of ``n x n`` by ``n x n`` products, 2 n^3 FLOPs each (FLOP/s).
 
-    ``n`` doubles from 128 until one product takes a tenth of ``seconds``, or memory or the largest size is reached.
+    ``n`` doubles from 128 until it is at least 512 and one product takes a tenth of ``seconds``, or memory or the largest size is reached;
+    there it is timed for about ``seconds``. Small sizes alone don't decide: threads that share their processor with other work wait for
+    each other far longer than they compute.
 
     Raises:
         CalibrationError: the device doesn't do this dtype, or has no room.
@@ -31,19 +34,17 @@ def gemm_flops_per_s(device: str, dtype: str, seconds: float = SECONDS) -> float
 
     try:
         kind = getattr(torch, dtype)
-        size = _SMALLEST
+        size, best = _SMALLEST, 0.0
         while True:
-            a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(kind) for _ in range(2))
-            out = torch.empty(size, size, device=device, dtype=kind)
-            call = _product(torch, a, b, out)
+            call = _product(torch, size, device, kind)
             once_s = _once_s(call, device)
-            if once_s >= seconds / 10 or 2 * size > _largest(torch, device, kind):
+            best = max(best, 2.0 * size**3 / once_s)
+            if (size >= _ENOUGH and once_s >= seconds / 10) or 2 * size > _largest(torch, device, kind):
                 break
             size *= 2
-        best = _best_s(call, device, once_s, seconds)
+        return max(best, 2.0 * size**3 / _best_s(call, device, once_s, seconds))
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise CalibrationError(f"{device} doesn't multiply {dtype}: {_first_line(error)}") from None
-    return 2.0 * size**3 / best
 
 
 def copy_bytes_per_s(device: str, seconds: float = SECONDS) -> float:
@@ -67,12 +68,13 @@ def copy_bytes_per_s(device: str, seconds: float = SECONDS) -> float:
         raise CalibrationError(f"{device} can't copy: {_first_line(error)}") from None
 
 
-def _product(torch: Any, a: Any, b: Any, out: Any) -> Callable[[], None]:
-    # The layout of a linear layer, x W^T: in 16 bits some processors do the other several times slower, and no model asks for it.
-    weight = b.t()
+def _product(torch: Any, size: int, device: str, kind: Any) -> Callable[[], None]:
+    """A product in the layout of a linear layer, x W^T: in 16 bits some processors do the other several times slower."""
+    x, weight = (torch.randn(size, size, device=device, dtype=torch.float32).to(kind) for _ in range(2))
+    out = torch.empty(size, size, device=device, dtype=kind)
 
     def call() -> None:
-        torch.mm(a, weight, out=out)
+        torch.mm(x, weight.t(), out=out)
 
     return call
 
@@ -83,12 +85,12 @@ def _once_s(call: Callable[[], None], device: str) -> float:
     One alone may have met a busy processor, and a size chosen by it would be far too small.
     """
     call()
-    return min(_timed_s(call, 1, device) for _ in range(_SAMPLES))
+    return max(min(_timed_s(call, 1, device) for _ in range(_SAMPLES)), _SHORTEST_S)
 
 
 def _best_s(call: Callable[[], None], device: str, once_s: float, seconds: float) -> float:
     """The shortest time of one call over a few samples that together take about ``seconds`` (s)."""
-    repeats = max(1, math.ceil(seconds / _SAMPLES / max(once_s, 1e-7)))
+    repeats = max(1, math.ceil(seconds / _SAMPLES / once_s))
     return min(_timed_s(call, repeats, device) for _ in range(_SAMPLES)) / repeats
 
 

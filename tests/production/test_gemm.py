@@ -48,13 +48,27 @@ def test_the_rate_is_of_the_last_and_largest_size(monkeypatch):
 
 
 def test_one_slow_call_does_not_end_the_search_for_a_size(monkeypatch):
-    """Each product takes 1 us on this clock, but for the second, which met a busy processor for a second."""
-    monkeypatch.setattr("pytest_tpf.production.gemm._LARGEST_CPU", 512)
+    """Each product takes 1 us on this clock, but for one at the size that is large enough, which met a busy processor for a second."""
+    monkeypatch.setattr("pytest_tpf.production.gemm._LARGEST_CPU", 1024)
     recorder = Recorder(monkeypatch)
-    monkeypatch.setattr("pytest_tpf.production.gemm.time.perf_counter", lambda: len(recorder.shapes) * 1e-6 + (len(recorder.shapes) > 1))
+
+    def clock():
+        done = len(recorder.shapes)
+        slow = sum(left[0] == 512 for left, *_ in recorder.shapes) > 1
+        return done * 1e-6 + slow
+
+    monkeypatch.setattr("pytest_tpf.production.gemm.time.perf_counter", clock)
     rate = gemm_flops_per_s("cpu", "float32", seconds=1e-4)
-    assert {left[0] for left, *_ in recorder.shapes} == {128, 256, 512}
-    assert rate == pytest.approx(2 * 512**3 / 1e-6, rel=1e-6)
+    assert {left[0] for left, *_ in recorder.shapes} == {128, 256, 512, 1024}
+    assert rate == pytest.approx(2 * 1024**3 / 1e-6, rel=1e-6)
+
+
+def test_slow_small_products_do_not_end_the_search_either(monkeypatch):
+    """Threads that wait for each other take 1 ms for any size: only the larger ones tell what the processor can do."""
+    recorder = Recorder(monkeypatch)
+    monkeypatch.setattr("pytest_tpf.production.gemm.time.perf_counter", lambda: len(recorder.shapes) * 1e-3)
+    gemm_flops_per_s("cpu", "float32", seconds=1e-3)
+    assert max(left[0] for left, *_ in recorder.shapes) == 512
 
 
 def test_an_unknown_dtype_or_device_is_one_line():
