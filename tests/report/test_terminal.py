@@ -34,16 +34,6 @@ note: cpu:0 and dram:0 are not metered: RAPL is readable by root only
 note: gpu:0: the energy counter restarted inside the window
 """
 
-GROUPED = """\
-
-label:precision: (none) (1 test)
-test                             J  TTFT p95         power
------------------  ---------------  --------  ------------
-test_adder_on_cpu     ~7.49 J est.         -  ~26.0 W est.
-
-label:precision: fp8 (1 test)
-"""
-
 
 def test_the_default_table_is_80_columns_wide_and_worst_first():
     lines = render_summary(report())
