@@ -20,6 +20,7 @@ class Call:
 
     def __init__(self, model: Any, kwargs: Mapping[str, Any]) -> None:
         self.model = model
+        self.device = model.device  # a walk through the parameters: looked up once
         self.attention_mask = kwargs.get("attention_mask")
         self.inputs_embeds = kwargs.get("inputs_embeds")
         self.inputs: Any = None

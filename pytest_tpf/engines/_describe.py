@@ -93,9 +93,8 @@ def dtype_of(model: Any) -> str | None:
     return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
-def device_of(model: Any) -> str:
-    """Where the model's inputs go: ``cpu``, ``cuda:0`` ..."""
-    device = model.device
+def device_name(device: Any) -> str:
+    """A ``torch.device`` as ``cpu``, ``cuda:0`` ..."""
     return f"cuda:{device.index or 0}" if device.type == "cuda" else str(device.type)
 
 

@@ -45,9 +45,9 @@ def count_until_stopped(stopped: Sequence[Any]) -> list[int]:
 
     if len(stopped[0]) == 1:
         return [len(stopped)]  # the loop ends with its only row: nothing to look up
-    by_step = torch.stack(tuple(stopped))
-    first = by_step.int().argmax(dim=0) + 1
-    return list(torch.where(by_step.any(dim=0), first, len(stopped)).tolist())
+    never = torch.ones_like(stopped[0])  # one more step that stops every row: a row that never stopped is found there
+    first = torch.stack((*stopped, never)).int().argmax(dim=0)
+    return [min(step + 1, len(stopped)) for step in first.tolist()]
 
 
 def count_prompt(inputs: Any, attention_mask: Any, embeds: bool, eos_ids: Sequence[int], pad_id: int) -> list[int] | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pytest_tpf.engines._call import Call, requests_of_call
 from pytest_tpf.engines._clock import StepMarks, Steps, clocked
-from pytest_tpf.engines._describe import Describer, device_of
+from pytest_tpf.engines._describe import Describer, device_name
 from pytest_tpf.engines.protocol import Generation, Sink
 from pytest_tpf.records import Model
 
@@ -95,10 +95,10 @@ class _Observer:
         result = None
         returned = False
         try:
-            _wait_for(model)
+            _wait_for(call.device)
             call.start_s = time.perf_counter()
             result = original(model, *args, **kwargs)
-            _wait_for(model)
+            _wait_for(call.device)
             returned = True
             return result
         finally:
@@ -126,7 +126,7 @@ class _Observer:
             if call is None:
                 return criteria
             call.config = kwargs.get("generation_config", args[0] if args else None)
-            call.marks = StepMarks(model.device)
+            call.marks = StepMarks(call.device)
             return clocked(criteria, call.marks)
 
         return get_stopping_criteria
@@ -159,7 +159,7 @@ class _Observer:
             token_source="engine",
             first_token_s=steps.times_s[0] if steps.times_s else None,
             config=description.config,
-            device=device_of(call.model),
+            device=device_name(call.device),
             notes=() if steps.times_s or not returned else (_NOT_TIMED,),
         )
 
@@ -174,7 +174,6 @@ def _replaced(owner: type, name: str, around: Any) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def _wait_for(model: Any) -> None:
-    device = model.device
+def _wait_for(device: Any) -> None:
     if device.type == "cuda":
         sys.modules["torch"].cuda.synchronize(device)

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from pytest_tpf.engines._describe import Describer, active_parameters, config_of, describe, device_of, digest_of, quantization_of  # noqa: E402
+from pytest_tpf.engines._describe import Describer, active_parameters, config_of, describe, device_name, digest_of, quantization_of  # noqa: E402
 from tests.engines.conftest import build, build_gpt2, build_llama, build_mixtral  # noqa: E402
 
 
@@ -18,7 +18,8 @@ def test_name_dtype_and_device(model):
     assert described.name == type(model).__name__
     assert described.dtype == "float32"
     assert described.quantization is None
-    assert device_of(model) == "cpu"
+    assert device_name(model.device) == "cpu"
+    assert [device_name(torch.device(device)) for device in ("cuda", "cuda:3")] == ["cuda:0", "cuda:3"]
 
 
 def test_tied_weights_count_once():
