@@ -5,6 +5,7 @@ xdist's controller loads this module before it knows whether any test is measure
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 RECORD_KEY = "_tpf"
 GATE = "tpf::gate"
+MIN_WIDTH = 80
 
 
 def resolved_settings(config: pytest.Config) -> Settings:
@@ -95,8 +97,9 @@ class Reporting:
         from pytest_tpf.report.terminal import render_summary
 
         settings = self._settings
-        terminalreporter.section("energy-to-token")
-        for line in render_summary(self._report, settings.columns, settings.sort, settings.group_by):
+        width = max(MIN_WIDTH, self._config.get_terminal_writer().fullwidth)
+        terminalreporter.write_sep("=", "energy-to-token")
+        for line in render_summary(self._report, settings.columns, settings.sort, settings.group_by, width):
             terminalreporter.write_line(line)
 
     @pytest.hookimpl(wrapper=True)
@@ -145,6 +148,7 @@ class Reporting:
         from pytest_tpf.report.environment import describe_environment
 
         environment = describe_environment(self._facts.accelerators)
+        environment = dataclasses.replace(environment, software=environment.software | self._facts.software)
         return build_report(self._records, environment, declared_facility(self._settings), self._facts.meters)
 
 
