@@ -12,6 +12,7 @@ from pytest_tpf.fixture import OffTpf, Tpf
 from pytest_tpf.judge.budgets import failure_message
 from pytest_tpf.markers import Marker, MarkerError, parse_marker
 from pytest_tpf.measurement import Measurement
+from pytest_tpf.plain import json_ready
 from pytest_tpf.progress import progress_for
 from pytest_tpf.records import TestRecord, as_dict
 from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility, resolved_settings
@@ -188,7 +189,10 @@ class Measuring:
         return report
 
     def _package(self, record: TestRecord, outcome: str) -> dict[str, Any]:
-        return {"record": as_dict(record) | {"outcome": outcome}, "run": as_dict(self._session.facts)}
+        return {
+            "record": as_dict(record) | {"outcome": outcome, "extra": json_ready(record.extra)},
+            "run": as_dict(self._session.current_facts()),
+        }
 
     def _hand_over(self, item: pytest.Item) -> None:
         """An interrupted test gets no report from pytest: give its record to this process's reporting directly."""

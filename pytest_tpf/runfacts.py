@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -12,12 +13,13 @@ _T = TypeVar("_T")
 
 @record
 class RunFacts:
-    """Meters, boards, what isn't metered, and remarks for the user."""
+    """Meters, boards, what isn't metered, remarks for the user, and the versions of what was imported where the tests ran."""
 
     meters: tuple[MeterInfo, ...] = ()
     accelerators: tuple[Accelerator, ...] = ()
     unmetered: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    software: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def merged(one: RunFacts, other: RunFacts) -> RunFacts:
@@ -27,6 +29,7 @@ def merged(one: RunFacts, other: RunFacts) -> RunFacts:
         accelerators=tuple({a.uuid: a for a in (*one.accelerators, *other.accelerators)}.values()),
         unmetered=_once((*one.unmetered, *other.unmetered)),
         notes=_once((*one.notes, *other.notes)),
+        software=one.software | other.software,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -23,6 +24,7 @@ from pytest_tpf.measurement import Measurement
 from pytest_tpf.meters.protocol import MeterOptions
 from pytest_tpf.production.calibration import Calibration, cpu_key, gpu_key, load_calibration
 from pytest_tpf.records import Facility, TestRecord
+from pytest_tpf.report.environment import imported_software
 from pytest_tpf.runfacts import RunFacts
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ class Session:
     def close(self) -> None:
         """Let the sampler go."""
         self._sampler.close()
+
+    def current_facts(self) -> RunFacts:
+        """The facts as known by now: with the refresh periods that were measured and the software imported meanwhile."""
+        periods = {} if self._no_meter else self._sampler.measured_periods()
+        meters = tuple(dataclasses.replace(meter, update_period_s=periods.get(meter.id)) for meter in self.facts.meters)
+        return dataclasses.replace(self.facts, meters=meters, software=imported_software())
 
     @property
     def only_estimates(self) -> bool:

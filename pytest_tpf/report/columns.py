@@ -58,6 +58,15 @@ def _seconds(value: float | None) -> str:
     return si(value, "s")
 
 
+def _expected_to_fail(test: TestRecord) -> bool:
+    return test.outcome == "xfailed" and test.verdict == "fail"
+
+
+def _rank(test: TestRecord) -> int:
+    """Worst first; a failure that the test expects is none."""
+    return _VERDICT_RANK["pass" if _expected_to_fail(test) else test.verdict]
+
+
 def _p95(distribution: Distribution | None) -> float | None:
     return distribution.p95 if distribution else None
 
@@ -86,8 +95,8 @@ _COLUMNS = (
         key="verdict",
         heading="verdict",
         help="the worst verdict among the budgets",
-        cell=lambda test: _VERDICT_TEXT[test.verdict],
-        value=lambda test: _VERDICT_RANK[test.verdict],
+        cell=lambda test: "xfail" if _expected_to_fail(test) else _VERDICT_TEXT[test.verdict],
+        value=_rank,
         worst="low",
     ),
     _energy("J", "joules", "energy of the counted window at the IT boundary", "J", lambda test: test.energy.it_j),
@@ -152,7 +161,7 @@ def sorted_tests(tests: Iterable[TestRecord], sort: str | None = None) -> list[T
     """
     if sort in (None, WORST_FIRST):
         by_energy = sorted_tests(tests, "joules_per_token")
-        return sorted(by_energy, key=lambda test: _VERDICT_RANK[test.verdict])
+        return sorted(by_energy, key=_rank)
     column = COLUMNS[_known(sort.removeprefix("-"), [*COLUMNS, WORST_FIRST], "column to sort by")]
     known: list[tuple[Any, TestRecord]] = []
     unknown: list[TestRecord] = []

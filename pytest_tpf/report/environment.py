@@ -48,7 +48,7 @@ def describe_environment(
     return Environment(
         host=host,
         accelerators=tuple(accelerators),
-        software=_software(software_names),
+        software=imported_software(software_names),
         source=describe_source(Path(root)),
         ci=_ci(os.environ),
         hardware_fingerprint=hardware_fingerprint(host.cpu, accelerators),
@@ -120,7 +120,8 @@ def _memory_bytes() -> int | None:
 # --- software and CI --------------------------------------------------------------------------------------------------
 
 
-def _software(import_names: Iterable[str]) -> dict[str, str]:
+def imported_software(import_names: Iterable[str] = tuple(KNOWN_SOFTWARE)) -> dict[str, str]:
+    """The versions of pytest, this plugin, and those of ``import_names`` that this process has imported."""
     imported = (KNOWN_SOFTWARE.get(name, name) for name in import_names if name in sys.modules)
     versions = {name: _version(name) for name in (*_ALWAYS, *imported)}
     return {name: version[:256] for name, version in sorted(versions.items()) if version}
