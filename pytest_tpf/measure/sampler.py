@@ -313,7 +313,7 @@ def _trace(
     powers = () if is_counter else tuple(PowerSample(t=0.5 * (a + b), watts=v) for a, b, v in rows)
     edges = tuple(Edge(t_lo=a, t_hi=b, joules=v) for a, b, v in rows) if is_counter else ()
     if channel.stepped:
-        edges = sharpened(edges, period_s, jitter_s)
+        edges = sharpened(edges, period_s)
     return Trace(
         channel=channel,
         edges=edges,
