@@ -1,0 +1,67 @@
+"""Reason codes: why an energy is null. One table; a test holds the code that emits them against it.
+
+A third party's meter may raise ``ReadFault`` with a code of its own, which is carried as it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """A code of ``energy.reasons``, what happened, and what to do about it."""
+
+    code: str
+    meaning: str
+    remedy: str
+
+
+REASONS: tuple[Reason, ...] = (
+    Reason(
+        "no_meter",
+        "No meter could be opened in this process, or no channel of any meter carries an energy.",
+        "Run `tpf meters`: it says for each meter why it is not available, and the command that helps.",
+    ),
+    Reason(
+        "no_window",
+        "There was nothing to measure: no round ended, or the counted spans have no length.",
+        "Let the test's body reach the engine, `tpf(fn)` or `tpf.measure()`.",
+    ),
+    Reason(
+        "window_too_short",
+        "The 95 % interval of the energy is wider than half of its value to either side: too few refreshes of the counter.",
+        "Measure with `tpf(fn)`, which lengthens its rounds, or put more work in; `tpf meters` prints the length that gives 1 %.",
+    ),
+    Reason(
+        "not_bracketed",
+        "The meter gave no reading before the window's start or none after its end.",
+        "Look at the warnings of the test: a counter stopped, or was slow to answer. Run again; make the window longer.",
+    ),
+    Reason(
+        "sampling_gap",
+        "Readings were missing around the window: a gauge was not read for too long, or an end of the window lies between distant edges.",
+        "Leave the machine a free core while measuring; a process that never yields starves the sampler.",
+    ),
+    Reason(
+        "counter_reset",
+        "The counter went down without having been full: the driver was reloaded, or the machine was suspended.",
+        "Run again. A counter that is merely full starts from zero and is unwrapped.",
+    ),
+    Reason(
+        "counter_unreadable",
+        "A reading failed for good or gave no finite number: a permission was withdrawn, a file went away, a driver call failed.",
+        "The warnings of the test hold the error; `tpf meters` shows whether the meter can be read now.",
+    ),
+    Reason(
+        "device_lost",
+        "The driver reports that the board is lost or needs a reset.",
+        "See `nvidia-smi` and the kernel's log; reset the board or restart the machine.",
+    ),
+    Reason(
+        "sampler_lost",
+        "The helper process that reads the meters ended or stopped answering (out of memory, killed).",
+        "The warnings of the test hold its last words. Later tests of the run have no energy either: run again.",
+    ),
+)
+
+MEANINGS: dict[str, Reason] = {reason.code: reason for reason in REASONS}
