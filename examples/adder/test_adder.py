@@ -13,7 +13,7 @@ def test_adds(model, tokenizer):
     assert tokenizer.decode(out[0], skip_special_tokens=True).endswith("46")
 
 
-@pytest.mark.tpf(max_joules_per_token=5.0, min_quality=0.95, group="batch size")
+@pytest.mark.tpf(max_joules_per_token=5.0, min_quality=0.95, max_time_s=3, group="batch size")
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_adds_in_batches(tpf, adder, problems, answers, batch_size):
     replies = tpf(adder.solve, problems, batch_size)
@@ -26,7 +26,7 @@ def test_keeps_its_budgets(tpf, adder, problems):
     assert all(reply.isdigit() for reply in replies)
 
 
-@pytest.mark.tpf(min_quality=0.95, group="model size")
+@pytest.mark.tpf(min_quality=0.95, max_time_s=3, group="model size")
 @pytest.mark.parametrize("size", ["1m", "0.1m"])
 def test_a_tenth_of_the_size(tpf, adder, small_adder, problems, answers, size):
     replies = tpf({"1m": adder, "0.1m": small_adder}[size].solve, problems, 16)
