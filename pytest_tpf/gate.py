@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_tpf.records import TestRecord
 
 if TYPE_CHECKING:
-    from pytest_tpf.options import Settings
+    from pytest_tpf.settings import Settings
 
 
 def gate_problems(records: Sequence[TestRecord], expected: int, settings: Settings) -> list[str]:

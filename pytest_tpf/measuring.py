@@ -19,7 +19,7 @@ from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility, resol
 from pytest_tpf.session import Session
 
 if TYPE_CHECKING:
-    from pytest_tpf.options import Settings
+    from pytest_tpf.settings import Settings
 
 MEASUREMENT = pytest.StashKey[Measurement]()
 MARKER = pytest.StashKey[Marker]()

@@ -1,4 +1,4 @@
-"""One table of options: command line, ini keys, documentation, and the frozen ``Settings`` they resolve to.
+"""One table of options: command line, ini keys and documentation; ``settings`` resolves what the user gave.
 
 This module is imported in every pytest run, so it stays light: no dataclass, no import beyond the standard library's small ones.
 """
@@ -6,8 +6,7 @@ This module is imported in every pytest run, so it stays light: no dataclass, no
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -32,29 +31,6 @@ class Option(NamedTuple):
     def is_flag(self) -> bool:
         """True where the option takes no value."""
         return self.metavar is None and self.choices is None
-
-
-class Settings(NamedTuple):
-    """Every option, resolved: command line over ini over default. Paths are as given; None means not set."""
-
-    report: str | None = None
-    meter: tuple[str, ...] = ("auto",)
-    require: str | None = None
-    facility: str | None = None
-    pue: float | None = None
-    rounds: int | None = None
-    warmup: int = 1
-    max_time: float = 5.0
-    target_ci: float = 0.05
-    gate: str = "warn"
-    columns: tuple[str, ...] = ()
-    sort: str | None = None
-    group_by: str | None = None
-    cpu_tdp: float | None = None
-    operations_threshold: float = 0.3
-    junit_properties: bool = False
-    all: bool = False
-    off: bool = False
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -128,42 +104,6 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("tpf", "off = run marked tests as if the plugin were absent", type="string", default="")
 
 
-class OptionError(ValueError):
-    """What is wrong with the options, all mistakes at once, one line each."""
-
-
-def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this run: command line over ini over default. Raises OptionError with every mistake."""
-    values: dict[str, Any] = {"gate": "strict" if environ.get("CI") else "warn"}
-    mistakes: list[str] = []
-    for option in OPTIONS:
-        where, text = _given(config, option)
-        if not text:
-            continue
-        try:
-            values[option.key] = _parsed(option, text)
-        except ValueError as error:
-            mistakes.append(f"{where}: {text!r} is not usable: {error}")
-    if _ini_says_off(config):
-        values["off"] = True
-    if mistakes:
-        raise OptionError("\n".join(mistakes))
-    return Settings(**values)
-
-
-def _given(config: pytest.Config, option: Option) -> tuple[str, str]:
-    on_command_line = config.getoption(f"tpf_{option.key}", default=None)
-    if on_command_line is not None:
-        return f"--tpf-{option.name}", str(on_command_line)
-    return f"tpf_{option.key} (ini)", str(config.getini(f"tpf_{option.key}"))
-
-
-def _parsed(option: Option, text: str) -> Any:
-    if option.choices and text not in option.choices:
-        raise ValueError(f"expected {' or '.join(option.choices)}")
-    return option.parse(text)
-
-
 def measures_all(config: pytest.Config) -> bool:
     """Whether unmarked tests are to be measured too; cheap, and never raises."""
     return _says_yes(config, "tpf_all")
@@ -171,12 +111,13 @@ def measures_all(config: pytest.Config) -> bool:
 
 def is_off(config: pytest.Config) -> bool:
     """Whether the plugin was switched off; cheap, and never raises."""
-    return _says_yes(config, "tpf_off") or _ini_says_off(config)
+    return _says_yes(config, "tpf_off") or ini_says_off(config)
 
 
 def _says_yes(config: pytest.Config, key: str) -> bool:
     return str(config.getoption(key, default=None) or config.getini(key)).lower() in ("true", "1", "yes", "on")
 
 
-def _ini_says_off(config: pytest.Config) -> bool:
+def ini_says_off(config: pytest.Config) -> bool:
+    """Whether the ini file has the plain key ``tpf = off``."""
     return str(config.getini("tpf")).strip().lower() in ("off", "false", "0", "no")

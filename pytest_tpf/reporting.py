@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tpf import options
-
 if TYPE_CHECKING:
-    from pytest_tpf.options import Settings
     from pytest_tpf.records import Facility, Report, TestRecord
     from pytest_tpf.runfacts import RunFacts
+    from pytest_tpf.settings import Settings
 
 RECORD_KEY = "_tpf"
 GATE = "tpf::gate"
@@ -26,9 +24,11 @@ MIN_WIDTH = 80
 
 def resolved_settings(config: pytest.Config) -> Settings:
     """The run's settings. Raises pytest.UsageError with every mistake."""
+    from pytest_tpf.settings import OptionError, resolve
+
     try:
-        return options.resolve(config)
-    except options.OptionError as error:
+        return resolve(config)
+    except OptionError as error:
         raise pytest.UsageError(str(error)) from None
 
 

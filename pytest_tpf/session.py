@@ -29,7 +29,7 @@ from pytest_tpf.runfacts import RunFacts
 
 if TYPE_CHECKING:
     from pytest_tpf.markers import Marker
-    from pytest_tpf.options import Settings
+    from pytest_tpf.settings import Settings
 
 IDLE_WINDOW_S = 0.4
 BUSY_SHARE_THAT_IS_NOT_IDLE = 0.10

@@ -1,0 +1,71 @@
+"""The options as the user gave them, resolved into one frozen ``Settings``: command line over ini over default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_tpf.options import OPTIONS, Option, ini_says_off
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Settings(NamedTuple):
+    """Every option, resolved: command line over ini over default. Paths are as given; None means not set."""
+
+    report: str | None = None
+    meter: tuple[str, ...] = ("auto",)
+    require: str | None = None
+    facility: str | None = None
+    pue: float | None = None
+    rounds: int | None = None
+    warmup: int = 1
+    max_time: float = 5.0
+    target_ci: float = 0.05
+    gate: str = "warn"
+    columns: tuple[str, ...] = ()
+    sort: str | None = None
+    group_by: str | None = None
+    cpu_tdp: float | None = None
+    operations_threshold: float = 0.3
+    junit_properties: bool = False
+    all: bool = False
+    off: bool = False
+
+
+class OptionError(ValueError):
+    """What is wrong with the options, all mistakes at once, one line each."""
+
+
+def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this run: command line over ini over default. Raises OptionError with every mistake."""
+    values: dict[str, Any] = {"gate": "strict" if environ.get("CI") else "warn"}
+    mistakes: list[str] = []
+    for option in OPTIONS:
+        where, text = _given(config, option)
+        if not text:
+            continue
+        try:
+            values[option.key] = _parsed(option, text)
+        except ValueError as error:
+            mistakes.append(f"{where}: {text!r} is not usable: {error}")
+    if ini_says_off(config):
+        values["off"] = True
+    if mistakes:
+        raise OptionError("\n".join(mistakes))
+    return Settings(**values)
+
+
+def _given(config: pytest.Config, option: Option) -> tuple[str, str]:
+    on_command_line = config.getoption(f"tpf_{option.key}", default=None)
+    if on_command_line is not None:
+        return f"--tpf-{option.name}", str(on_command_line)
+    return f"tpf_{option.key} (ini)", str(config.getini(f"tpf_{option.key}"))
+
+
+def _parsed(option: Option, text: str) -> Any:
+    if option.choices and text not in option.choices:
+        raise ValueError(f"expected {' or '.join(option.choices)}")
+    return option.parse(text)
