@@ -1,0 +1,185 @@
+"""From an observation to a record: every figure against a power and tokens that are known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_tpf.evaluate import evaluate
+from pytest_tpf.markers import Marker
+from pytest_tpf.measure.trace import Fault
+from pytest_tpf.observation import Counts, Quality
+from pytest_tpf.records import Facility, Pue, TestRecord, as_dict, from_dict
+from pytest_tpf.report.build import build_report
+from pytest_tpf.report.environment import describe_environment
+from pytest_tpf.report.validate import validate
+from tests.evaluate.runs import IDENTITY, WATTS, context, generation, observation, one_round, trace
+
+ANNUAL = Facility(pue=Pue(value=1.5, source="declared", kind="annual", category="PUE2"))
+
+
+def record(seen, marker=Marker(), ctx=None) -> TestRecord:  # noqa: B008
+    return evaluate(seen, IDENTITY, marker, ctx or context(), {})
+
+
+def test_a_drawn_window_counts_from_start_to_end():
+    found = record(observation(one_round(0, 10, generation(2, 4, (10,)))))
+    assert found.energy.it_j == pytest.approx(10 * WATTS)
+    assert found.joules_per_token == pytest.approx(WATTS)
+    assert found.tokens_per_second == pytest.approx(1.0)
+    assert found.service.busy_s == pytest.approx(2.0)
+    assert found.energy.net_j == pytest.approx(10 * (WATTS - 20.0))
+
+
+def test_a_marker_counts_the_union_of_generating_spans():
+    seen = observation(one_round(0, 10, generation(1, 3, (5,)), generation(2, 4, (5,)), generation(8, 9, (5,))), drawn=False)
+    found = record(seen)
+    assert found.service.duration_s == pytest.approx(4.0)
+    assert found.energy.it_j == pytest.approx(4 * WATTS)
+    assert found.energy.call_j == pytest.approx(10 * WATTS)
+    utilization = found.mandated.utilization_adjusted_tokens_per_second
+    assert utilization.utilization == pytest.approx(0.4)
+    assert utilization.busy_tokens_per_second == pytest.approx(15 / 4)
+    assert utilization.value == pytest.approx(15 / 10)
+
+
+def test_prefill_and_decode_split_at_the_first_token():
+    found = record(observation(one_round(0, 10, generation(2, 6, first_s=3))))
+    assert found.energy.prefill_j == pytest.approx(1 * WATTS)
+    assert found.energy.decode_j == pytest.approx(3 * WATTS)
+
+
+def test_concurrent_generations_have_no_common_split():
+    found = record(observation(one_round(0, 10, generation(2, 6), generation(3, 7))))
+    assert (found.energy.prefill_j, found.energy.decode_j) == (None, None)
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 5), st.integers(1, 50)), min_size=1, max_size=6))
+def test_tokens_and_joules_of_rounds_make_up_the_whole(rounds):
+    start_s, made = 0.0, []
+    for length_s, tokens in rounds:
+        made.append(one_round(start_s, start_s + length_s, generation(start_s, start_s + length_s, (tokens,))))
+        start_s += length_s
+    found = record(observation(*made))
+    assert found.workload.output_tokens == sum(tokens for _, tokens in rounds) == sum(r.output_tokens for r in found.rounds)
+    assert sum(r.it_j or 0.0 for r in found.rounds) == pytest.approx(found.energy.it_j)
+
+
+def test_domains_add_up_and_device_is_part_of_it():
+    ctx = context(trace("gpu:0", 300.0), trace("gpu:1", 200.0), trace("cpu:0", 50.0))
+    found = record(observation(one_round(0, 10, generation())), ctx=ctx)
+    assert found.energy.it_j == pytest.approx(5500.0)
+    assert found.energy.device_j == pytest.approx(5000.0)
+    assert record(observation(one_round(0, 10, generation())), Marker(boundary="device"), ctx).joules_per_token == pytest.approx(625.0)
+
+
+def test_the_lowest_trust_of_the_domains_is_the_trust():
+    found = record(observation(one_round(0, 10, generation())), ctx=context(trace("gpu:0"), trace("cpu:0", trust="estimated")))
+    assert found.energy.trust == found.mandated.joules_per_token.trust == "estimated"
+
+
+def test_one_lost_domain_makes_the_sum_unknown_and_keeps_the_other():
+    lost = trace("gpu:0", faults=(Fault(t=5.0, code="device_lost", text="gpu:0 is lost"),))
+    found = record(observation(one_round(0, 10, generation())), Marker(limits={"max_joules": 1.0}), context(lost, trace("cpu:0")))
+    assert found.energy.it_j is None
+    assert found.energy.domains == {"gpu:0": None, "cpu:0": pytest.approx(1000.0)}
+    assert found.energy.reasons == ("device_lost",)
+    assert found.joules_per_token is None
+    assert found.budgets[0].verdict == "not_measured"
+    assert "gpu:0 is lost" in found.warnings
+
+
+def test_facility_is_it_times_pue_and_unknown_without_one():
+    seen, marker = observation(one_round(0, 10, generation())), Marker(boundary="facility")
+    assert record(seen, marker, context(facility=ANNUAL)).joules_per_token == pytest.approx(1.5 * WATTS * 10 / 8)
+    without = record(seen, marker)
+    assert without.joules_per_token is None
+    assert "PUE is undeclared" in (without.mandated.joules_per_token.reason or "")
+    assert without.energy.facility_j is None
+
+
+def test_device_energy_without_an_accelerator_is_unknown_with_the_reason():
+    found = record(observation(one_round(0, 10, generation())), Marker(boundary="device"), context(trace("cpu:0")))
+    assert found.mandated.joules_per_token.reason == "no accelerator was metered"
+
+
+def test_spread_over_rounds_widens_the_interval():
+    steady = [one_round(10 * i, 10 * i + 9, generation(10 * i, 10 * i + 9, (9,))) for i in range(5)]
+    uneven = [one_round(10 * i, 10 * i + 9, generation(10 * i, 10 * i + 9, (9 + i,))) for i in range(5)]
+    narrow, wide = record(observation(*steady)), record(observation(*uneven))
+    assert narrow.energy.uncertainty_j < wide.energy.uncertainty_j < wide.energy.absolute_uncertainty_j
+    low, high = wide.mandated.joules_per_token.ci95
+    assert low < wide.joules_per_token < high
+
+
+def test_no_meter_leaves_everything_but_energy():
+    ctx = dataclasses.replace(context(), recording=None, no_meter="no meter here")
+    found = record(observation(one_round(0, 10, generation())), Marker(limits={"max_joules": 1.0, "max_output_tokens": 10.0}), ctx)
+    assert found.energy.it_j is None
+    assert found.energy.reasons == ("no_meter",)
+    assert found.workload.output_tokens == 8
+    assert [budget.verdict for budget in found.budgets] == ["not_measured", "pass"]
+
+
+def test_declared_counts_stand_for_an_engine_nobody_observes():
+    found = record(observation(one_round(0, 10, declared=(Counts(output_tokens=20, prompt_tokens=5, requests=2),))))
+    assert (found.workload.output_tokens, found.workload.prompt_tokens, found.workload.requests) == (20, 5, 2)
+    assert found.workload.token_source == "declared"
+    assert found.mandated.utilization_adjusted_tokens_per_second.value is None
+
+
+def test_a_request_of_unknown_prompt_makes_the_total_unknown():
+    found = record(observation(one_round(0, 10, generation(prompts=None), generation(5, 6))))
+    assert found.workload.prompt_tokens is None
+    assert found.derived.joules_per_total_token is None
+
+
+def test_failed_work_stays_in_the_numerator_of_accepted_tokens():
+    quality = Quality(value=0.5, metric="exact_match", samples=2, accepted=(True, False))
+    found = record(observation(one_round(0, 10, generation(0, 10, (4, 6))), quality=quality))
+    assert found.workload.accepted_tokens == 4
+    assert found.derived.joules_per_accepted_token == pytest.approx(10 * WATTS / 4)
+    assert found.derived.joules_per_correct_answer == pytest.approx(10 * WATTS)
+    assert found.derived.intelligence_per_joule == pytest.approx(0.5 / (5 * WATTS))
+
+
+def test_a_request_that_came_too_late_is_not_accepted():
+    found = record(observation(one_round(0, 10, generation(0, 1, (4,)), generation(2, 9, (6,)))), Marker(limits={"max_e2e_s": 2.0}))
+    assert found.workload.accepted_tokens == 4
+    assert (found.service.goodput.good, found.service.goodput.attempted) == (1, 2)
+
+
+def test_an_incomplete_request_is_not_accepted():
+    cut = generation(2, 3, (6,))
+    cut = dataclasses.replace(cut, requests=tuple(dataclasses.replace(r, complete=False) for r in cut.requests))
+    assert record(observation(one_round(0, 10, generation(0, 1, (4,)), cut))).workload.accepted_tokens == 4
+
+
+def test_quality_that_does_not_match_the_requests_leaves_acceptance_unknown():
+    quality = Quality(value=1.0, metric="exact_match", samples=3, accepted=(True,) * 3)
+    assert record(observation(one_round(0, 10, generation(0, 10, (4, 6))), quality=quality)).workload.accepted_tokens is None
+
+
+@given(st.floats(0.01, 1e4), st.floats(0.01, 1e4))
+def test_a_verdict_never_gets_worse_when_the_limit_grows(one, other):
+    order = {"fail": 0, "pass": 1}
+    seen = observation(one_round(0, 10, generation()))
+    tight, loose = sorted((one, other))
+    verdicts = [order[record(seen, Marker(limits={"max_joules_per_token": limit})).budgets[0].verdict] for limit in (tight, loose)]
+    assert verdicts[0] <= verdicts[1]
+
+
+def test_what_is_computed_is_a_valid_report_and_survives_the_way_through_builtins():
+    quality = Quality(value=0.5, metric="exact_match", samples=2, accepted=(True, False))
+    marker = Marker(limits={"max_joules_per_token": 1.0, "min_quality": 0.5}, binding=("compute",))
+    found = record(observation(one_round(0, 10, generation(0, 10, (4, 6))), quality=quality), marker, context(facility=ANNUAL))
+    found = dataclasses.replace(found, outcome="passed")
+    assert from_dict(TestRecord, as_dict(found)) == found
+    assert validate(as_dict(build_report([found], describe_environment(()), ANNUAL, ()))) == []
+
+
+def test_one_round_says_that_its_interval_knows_no_spread():
+    assert any("one round" in warning for warning in record(observation(one_round(0, 10, generation()))).warnings)
