@@ -1,6 +1,6 @@
 """Train the adder from scratch: a small Llama that reads ``12+34=`` and writes ``46``.
 
-    python examples/adder/train.py            # both models, a few minutes on two cores
+    python examples/adder/train.py            # both models, about two and a half minutes on one core
     python examples/adder/train.py adder-1m   # one of them
 
 The pairs of two-digit numbers (10..99) are shuffled with a fixed seed; one in five is held out and never trained on.
