@@ -116,7 +116,7 @@ def test_options_and_verbs_exist(page):
 def _commands(page: Path) -> list[str]:
     """Text set as code: fenced, indented or between backticks."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(r"```.*?```|^ {4}.*$|`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"```.*?```|^ {4}[^\n]*$|`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
 
 
 def test_files_are_plain_text_without_trailing_blanks():
