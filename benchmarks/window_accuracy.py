@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peers import zeus_python
 from pytest_tpf.measure.energy import energy_of_spans
 from pytest_tpf.measure.sampler import Sampler
 from pytest_tpf.meters.protocol import MeterOptions
@@ -50,18 +51,6 @@ for line in sys.stdin:
     measured = monitor.end_window("w", sync_execution=False)
     print(json.dumps([t0, t1, measured.total_energy]), flush=True)
 """
-
-
-def zeus_python() -> Path | None:
-    """The interpreter of an environment that has Zeus; made where it is missing, None where that fails."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pytest-tpf-benchmarks" / "zeus"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        print(f"installing zeus into {folder} (once) ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "zeus"], check=False)
-    has_zeus = subprocess.run([str(python), "-c", "import zeus"], capture_output=True).returncode == 0
-    return python if has_zeus else None
 
 
 @contextmanager

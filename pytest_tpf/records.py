@@ -2,7 +2,7 @@
 
 Units are in the names (``_j`` joules, ``_w`` watts, ``_s`` seconds). ``None`` means unknown, and a ``reason`` beside it says why;
 an unknown number is never 0. ``as_dict`` turns a record into builtins (JSON, xdist); ``from_dict`` turns them back.
-This module imports nothing but the standard library and knows nothing above it.
+This module knows nothing above it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar
+
+from pytest_tpf.record import record as record  # re-exported: whoever needs a record needs the vocabulary
 
 SCHEMA_VERSION = "1.0.0"
 
@@ -25,12 +27,6 @@ PueKind = Literal["annual", "interim", "partial", "designed", "mixed_use", "assu
 PueCategory = Literal["PUE0", "PUE1", "PUE2", "PUE3", "unknown"]
 
 _T = TypeVar("_T")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def record(cls: type[_T]) -> type[_T]:
-    """A frozen, slotted, keyword-only dataclass: every record in this project is one."""
-    return dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 
 # --- where it ran -----------------------------------------------------------------------------------------------------

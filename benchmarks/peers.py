@@ -1,0 +1,44 @@
+"""Environments for the tools we are measured beside: made once, in the user's cache folder, never in ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pytest-tpf-benchmarks"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python_with(name: str, *requirements: str) -> Path | None:
+    """The interpreter of the environment ``name`` that has ``requirements``; None where they can't be installed."""
+    folder = CACHE / name
+    python, done = folder / "bin" / "python", folder / ".done"
+    if done.exists():
+        return python
+    print(f"installing {', '.join(requirements)} into {folder} (once) ...", file=sys.stderr)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"{name}: not available: {error}", file=sys.stderr)
+        return None
+    done.touch()
+    return python
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a benchmarked process: byte code is cached, as on a user's machine."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "CI")}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+def zeus_python() -> Path | None:
+    """An interpreter with Zeus."""
+    return python_with("zeus", "zeus")
+
+
+def plugins_python() -> Path | None:
+    """An interpreter with pytest, this plugin and pytest-benchmark."""
+    return python_with("plugins", "pytest==9.2.0", "pytest-benchmark==5.3.1", str(ROOT))
