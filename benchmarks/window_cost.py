@@ -124,18 +124,11 @@ def main() -> int:
                 rows.append(["ZeusMonitor", boards, theirs["warm"], theirs["cold"], None])
     headings = ["", "boards", "window back to back (us)", "cold (us)", "evaluating a test (ms)"]
     print(tabulate(rows, headings, floatfmt=".1f", missingval="-"))
+    after_pytest = "pytest, importlib.metadata; t = time.perf_counter(); import pytest_tpf."
     imports = [
-        [
-            "pytest_tpf.plugin (every run, pytest loaded)",
-            import_ms(sys.executable, "pytest; t = time.perf_counter(); import pytest_tpf.plugin"),
-        ]
+        ["pytest_tpf.plugin (every run, after pytest)", import_ms(sys.executable, after_pytest + "plugin")],
+        ["pytest_tpf.measuring (a run that measures)", import_ms(sys.executable, after_pytest + "measuring")],
     ]
-    imports.append(
-        [
-            "pytest_tpf.measuring (a run that measures)",
-            import_ms(sys.executable, "pytest; t = time.perf_counter(); import pytest_tpf.measuring"),
-        ]
-    )
     if zeus is not None:
         imports.append(["zeus.monitor", import_ms(str(zeus), "zeus.monitor")])
     print()

@@ -100,6 +100,8 @@ class Measuring:
         self._settings = settings
         engines = [engine for brought in config.hook.pytest_tpf_engines(config=config) for engine in brought]
         self._session = Session(settings, facility, engines)
+        if not config.option.collectonly:
+            self._session.launch()
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         """Open the meters once the tests are known, and say what was found; a run that can't satisfy the options stops here."""

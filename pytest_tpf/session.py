@@ -52,6 +52,13 @@ class Session:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
+    def launch(self) -> None:
+        """Begin to open the meters, without waiting: ``start`` does."""
+        try:
+            self._sampler.launch()
+        except SamplerUnavailable as error:
+            self._no_meter = str(error)
+
     def start(self) -> None:
         """Open the meters; where there is none, remember why: tests still run, their energy is null with that reason."""
         try:
