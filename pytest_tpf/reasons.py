@@ -63,5 +63,3 @@ REASONS: tuple[Reason, ...] = (
         "The warnings of the test hold its last words. Later tests of the run have no energy either: run again.",
     ),
 )
-
-MEANINGS: dict[str, Reason] = {reason.code: reason for reason in REASONS}

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import docs.generate as generate
-from pytest_tpf.reasons import MEANINGS, REASONS
+from pytest_tpf.reasons import REASONS
 
 ROOT = Path(__file__).parents[2]
 EMITTERS = {"_unknown", "ReadFault", "_stop", "Fault"}
@@ -35,8 +35,7 @@ def test_every_field_of_the_schema_is_on_the_report_page():
 
 def test_reason_codes_are_the_ones_emitted():
     emitted = {code for path in sorted((ROOT / "pytest_tpf").rglob("*.py")) for code in _codes(path)}
-    assert emitted == set(MEANINGS)
-    assert len(MEANINGS) == len(REASONS)
+    assert sorted(emitted) == sorted(reason.code for reason in REASONS)
 
 
 def _codes(path: Path) -> set[str]:
