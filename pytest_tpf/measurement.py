@@ -26,8 +26,8 @@ class Bench(Protocol):
     def shortest_window_s(self) -> float:
         """The shortest window that the session's meters can tell well enough (s)."""
 
-    def evaluate(self, measurement: Measurement) -> TestRecord:
-        """Compute the record of what was measured so far."""
+    def evaluate(self, measurement: Measurement, refreshes: int = 1) -> TestRecord:
+        """Compute the record of what was measured so far, after ``refreshes`` of the slowest counter."""
 
 
 class Measurement:
@@ -43,28 +43,28 @@ class Measurement:
         self.group: str | None = None
         self.params: dict[str, str] = {}
         self.drawn = False
+        self.contended: tuple[str, ...] = ()
         self._bench = bench
         self._rounds: list[MeasuredRound] = []
         self._calls_per_round = 1
         self._warmup_rounds = 0
-        self._call_start_s = self._call_end_s = self._run_start_s = time.perf_counter()
+        self._call_start_s = self._run_start_s = time.perf_counter()
+        self._call_end_s: float | None = None
 
     def observation(self) -> Observation:
         """What was seen so far."""
         return Observation(
             drawn=self.drawn,
-            call=(self._call_start_s, max(self._call_end_s, self._call_start_s)),
+            call=(self._call_start_s, time.perf_counter() if self._call_end_s is None else self._call_end_s),
             rounds=tuple(self._rounds),
             calls_per_round=self._calls_per_round,
             warmup_rounds=self._warmup_rounds,
             quality=self.quality,
         )
 
-    def result(self) -> TestRecord:
-        """The record as of now."""
-        if self._call_end_s <= self._call_start_s:
-            self._call_end_s = time.perf_counter()
-        return self._bench.evaluate(self)
+    def result(self, refreshes: int = 1) -> TestRecord:
+        """The record as of now; waits for ``refreshes`` of the slowest counter."""
+        return self._bench.evaluate(self, refreshes)
 
     # --- the test's body, as the plugin sees it -----------------------------------------------------------------------
 
@@ -73,6 +73,7 @@ class Measurement:
         self.ledger.take()
         self._rounds.clear()
         self._call_start_s = self._run_start_s = self._open_round()
+        self._call_end_s = None
 
     def end_run(self) -> None:
         """The body has run once. Where it drew no window of its own, that run was a round."""

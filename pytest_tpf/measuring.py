@@ -161,7 +161,7 @@ class Measuring:
         self._record(item, measurement)
 
     def _record(self, item: pytest.Item, measurement: Measurement) -> None:
-        record = measurement.result()
+        record = measurement.result(refreshes=2)
         if record.workload.requests or record.workload.output_tokens:
             self._config.hook.pytest_tpf_record(item=item, record=record)
             item.stash[RECORD] = record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pytest_tpf.evaluate import evaluate
 from pytest_tpf.evaluate.context import Context, Identity, IdlePower
 from pytest_tpf.machine import cpu_busy_share
 from pytest_tpf.measure.energy import shortest_window_s
+from pytest_tpf.measure.exclusive import exclusive
 from pytest_tpf.measure.rounds import Effort
 from pytest_tpf.measure.sampler import Sampler, SamplerUnavailable
 from pytest_tpf.measure.trace import Recording
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_tpf.settings import Settings
 
 IDLE_WINDOW_S = 0.4
+LOCK_LIMIT_S = 600.0  # how long to wait for another process's measured test to end
 BUSY_SHARE_THAT_IS_NOT_IDLE = 0.10
 LEAST_ROUND_S = 0.05
 
@@ -42,7 +45,7 @@ class Session:
     def __init__(self, settings: Settings, facility: Facility, extra_engines: Sequence[Engine] = ()) -> None:
         self._settings = settings
         self._facility = facility
-        self._engines = [*load_engines(), *extra_engines]
+        self._engines = list({engine.name: engine for engine in (*load_engines(), *extra_engines)}.values())
         self._sampler = Sampler(settings.meter, MeterOptions(watched_pid=os.getpid(), cpu_tdp_w=settings.cpu_tdp))
         self._no_meter: str | None = None
         self._idle: IdlePower | None = None
@@ -98,13 +101,21 @@ class Session:
 
     @contextmanager
     def sampling(self, measurement: Measurement) -> Iterator[None]:
-        """Around a test's body: engines are observed and the meters sampled."""
-        self._arm()
-        try:
-            with observing(self._engines, measurement.ledger.add_generation):
-                yield
-        finally:
-            self._sampler.rest()
+        """Around a test's body: its devices are this process's alone, engines are observed and the meters sampled."""
+        shared = self._shared_devices()
+        with exclusive(list(shared), LOCK_LIMIT_S) as contended:
+            measurement.contended = tuple(shared[device] for device in contended)
+            self._arm()
+            try:
+                with observing(self._engines, measurement.ledger.add_generation):
+                    yield
+            finally:
+                self._sampler.rest()
+
+    def _shared_devices(self) -> dict[str, str]:
+        """Domains, by device, that no two processes may measure at once. An estimate follows its own process tree and shares nothing."""
+        meters = [meter for meter in self.facts.meters if meter.trust == "measured"]
+        return {meter.device or f"{platform.node()}-{meter.domain}": meter.domain for meter in meters}
 
     def synchronize(self) -> None:
         """Wait until accelerators have done what they were given."""
@@ -117,17 +128,18 @@ class Session:
             self._shortest_s = max(LEAST_ROUND_S, self._resolvable_s())
         return self._shortest_s
 
-    def evaluate(self, measurement: Measurement) -> TestRecord:
-        """The record of what was measured so far; waits at most one refresh of the slowest counter."""
+    def evaluate(self, measurement: Measurement, refreshes: int = 1) -> TestRecord:
+        """The record of what was measured so far; waits for ``refreshes`` of the slowest counter (two tell the end more exactly)."""
         observation = measurement.observation()
-        recording = self._collect(*observation.call)
+        recording = self._collect(*observation.call, refreshes)
         identity = Identity(
             nodeid=measurement.nodeid,
             group=measurement.marker.group,
             labels=measurement.marker.labels,
             params=measurement.params,
         )
-        return evaluate(observation, identity, measurement.marker, self._context(recording), measurement.extra)
+        context = self._context(recording, measurement.contended)
+        return evaluate(observation, identity, measurement.marker, context, measurement.extra)
 
     # --- the sampler --------------------------------------------------------------------------------------------------
 
@@ -142,11 +154,11 @@ class Session:
         except SamplerUnavailable as error:
             self._no_meter = str(error)
 
-    def _collect(self, start_s: float, end_s: float) -> Recording | None:
+    def _collect(self, start_s: float, end_s: float, refreshes: int = 1) -> Recording | None:
         if self._no_meter is not None:
             return None
         try:
-            return self._sampler.collect(start_s, end_s)
+            return self._sampler.collect(start_s, end_s, refreshes)
         except SamplerUnavailable as error:
             self._no_meter = str(error)
             return None
@@ -182,7 +194,7 @@ class Session:
                 self._kept[key] = load_calibration(key)
         return {device: kept for device, key in keys.items() if (kept := self._kept[key]) is not None}
 
-    def _context(self, recording: Recording | None) -> Context:
+    def _context(self, recording: Recording | None, contended: tuple[str, ...]) -> Context:
         return Context(
             facility=self._facility,
             idle=self._idle or IdlePower(total_w=None, reason=self._no_meter),
@@ -191,5 +203,6 @@ class Session:
             calibrations=self._calibrations(),
             operations_threshold=self._settings.operations_threshold,
             recording=recording,
+            contended=contended,
             no_meter=self._no_meter,
         )

@@ -17,7 +17,10 @@ class IdlePower:
 
 @record
 class Context:
-    """The run's facts. ``recording`` is None, with ``no_meter`` saying why, where nothing could be metered."""
+    """The run's facts. ``recording`` is None, with ``no_meter`` saying why, where nothing could be metered.
+
+    ``contended``: domains that another process was measuring meanwhile: their joules are not this test's alone, so they are unknown.
+    """
 
     facility: Facility
     idle: IdlePower
@@ -26,6 +29,7 @@ class Context:
     calibrations: dict[str, Calibration]
     operations_threshold: float
     recording: Recording | None
+    contended: tuple[str, ...] = ()
     no_meter: str | None = None
 
 

@@ -57,7 +57,7 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
 def _energy(context: Context, spans: Sequence[Span]) -> WindowEnergy:
     if context.recording is None or not spans:
         return NOTHING
-    return window_energy(context.recording, spans)
+    return window_energy(context.recording, spans, context.contended)
 
 
 def _round_spans(observation: Observation, one: MeasuredRound) -> Sequence[Span]:
@@ -81,7 +81,7 @@ def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None
     """Half of the 95 % interval of the counted energy, as J/token's interval times the tokens."""
     tokens = [float(tally([one]).output_tokens) for one in rounds]
     known = [(e, t) for e, t in zip(joules, tokens, strict=True) if e is not None]
-    spread = ratio_uncertainty([e for e, _ in known], [t for _, t in known]) if len(known) == len(rounds) else None
+    spread = ratio_uncertainty([e for e, _ in known], [t for _, t in known])
     type_a_j = None if spread is None else spread * sum(tokens)
     return expanded_uncertainty(type_a_j, len(known), counted.uncertainty_j)
 

@@ -49,7 +49,7 @@ def evaluate(observation: Observation, identity: Identity, marker: Marker, conte
 
 def _power(observation: Observation, context: Context) -> Power:
     spans = counted_spans(observation)
-    if context.recording is None or not spans:
+    if context.recording is None or context.contended or not spans:
         return Power(mean_w=None)
     return power_stats(context.recording.traces, context.recording.statuses, spans).power
 

@@ -55,12 +55,15 @@ class WindowEnergy:
         return WindowEnergy(domains=kept, trust=self.trust, method=self.method)
 
 
-def window_energy(recording: Recording, spans: Sequence[Span]) -> WindowEnergy:
-    """The energy of ``spans`` in every metered domain of the recording."""
+CONTENDED = DomainEnergy(joules=None, uncertainty_j=None, gain_uncertainty_j=None, valid=False, reasons=("contended",))
+
+
+def window_energy(recording: Recording, spans: Sequence[Span], contended: Sequence[str] = ()) -> WindowEnergy:
+    """The energy of ``spans`` in every metered domain of the recording; that of ``contended`` domains is unknown."""
     traces = [trace for trace in recording.traces if trace.channel.energy]
     trusts = {trace.channel.trust for trace in traces}
     return WindowEnergy(
-        domains={trace.channel.domain: energy_of_spans(trace, spans) for trace in traces},
+        domains={t.channel.domain: CONTENDED if t.channel.domain in contended else energy_of_spans(t, spans) for t in traces},
         trust=next((trust for trust in _TRUST_ORDER if trust in trusts), None),
         method="+".join(dict.fromkeys(trace.channel.method for trace in traces)) or None,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import time
 from pathlib import Path
 
 import pytest
 
+from pytest_tpf.measure.exclusive import exclusive
 from tests.standin import SW_POWER_CAP, Board, Standin, StandinUnavailable, many_boards
 
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
@@ -177,3 +180,40 @@ def test_a_run_that_measured_nothing_fails_the_gate(suite, plugged):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*tpf::gate*", "nothing was measured: no_meter; see `tpf meters`"])
     assert 'failures="1"' in (Path(suite.path) / "junit.xml").read_text()
+
+
+def test_workers_take_turns_on_one_board(suite, plugged):
+    plugged(Board(uuid=UUID, base_w=300.0, counter_period_s=0.02))
+    suite.run(
+        """
+        @pytest.mark.tpf(boundary="device")
+        @pytest.mark.parametrize("n", range(4))
+        def test_it(model, n, tpf):
+            import time
+            with tpf.measure() as window:
+                model.generate(seconds=0.3)
+                tpf.extra["span"] = [time.perf_counter() - 0.3, time.perf_counter()]
+    """,
+        "-n",
+        "2",
+        subprocess=True,
+    ).assert_outcomes(passed=4)
+    tests = suite.report()["tests"]
+    spans = sorted(test["extra"]["span"] for test in tests)
+    assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(spans))
+    assert all(test["energy"]["device_j"] == pytest.approx(300.0 * test["service"]["duration_s"], rel=0.02) for test in tests)
+
+
+def test_a_board_that_another_process_measures_is_contended(suite, plugged, monkeypatch):
+    plugged(Board(uuid=UUID, base_w=300.0, counter_period_s=0.02))
+    # The run in this process must find the patched module: one that an earlier run imported is gone from sys.modules.
+    monkeypatch.setattr(importlib.import_module("pytest_tpf.session"), "LOCK_LIMIT_S", 0.1)
+    with exclusive([UUID], 1.0):
+        suite.run("""
+            @pytest.mark.tpf(boundary="device", max_joules=1000, max_output_tokens=100)
+            def test_it(model): model.generate(seconds=0.3)
+        """).assert_outcomes(passed=1)
+    test = suite.test()
+    assert test["energy"]["it_j"] is None
+    assert test["energy"]["reasons"] == ["contended"]
+    assert [budget["verdict"] for budget in test["budgets"]] == ["not_measured", "pass"]
