@@ -187,9 +187,3 @@ def _contradictions(kwargs: Mapping[str, Any]) -> list[str]:
 def _nearest(name: Any, names: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def marker_help() -> str:
-    """The line ``pytest --markers`` prints."""
-    names = ", ".join(keyword.name for keyword in KEYWORDS)
-    return f"tpf({names}): measure this test's energy per token and judge it by these budgets."

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_tpf.markers import Marker
     from pytest_tpf.records import TestRecord
 
+ENOUGH = 1.5  # calls wanted over calls made, up to which a round is long enough: two rounds never take the same time
+
 Progress = Callable[["TestRecord", int, int], None]
 
 
@@ -113,37 +115,48 @@ class Measurement:
         Closed early (the function raised), the round under way is kept: its energy was spent.
         """
         self.drawn = True
-        calls = yield from self._warm_up()
-        started_s, done = time.perf_counter(), 0
+        yield from self._warm_up()
+        started_s = time.perf_counter()
         wanted = rounds_wanted(self.effort, 0, 0.0, 0.0, None, undecided=False)
-        while done < wanted:
-            start_s = self._open_round()
-            called = 0
-            try:
-                while called < (calls or 1):
-                    called += 1
-                    yield
-                    calls = calls or self._calls_for(time.perf_counter() - start_s)
-            finally:
-                self._calls_per_round = calls or 1
-                self._close_round(start_s, called)
-            done += 1
-            if done == wanted:
-                wanted = self._plan(done, time.perf_counter() - started_s, progress)
+        while len(self._rounds) < wanted:
+            yield from self._round()
+            if self._drop_if_too_short():
+                continue
+            if len(self._rounds) == wanted:
+                wanted = self._plan(wanted, time.perf_counter() - started_s, progress)
 
-    def _warm_up(self) -> Generator[None, None, int | None]:
-        calls = None
+    def _round(self) -> Generator[None, None, None]:
+        start_s, called = self._open_round(), 0
+        try:
+            while called < self._calls_per_round:
+                called += 1
+                yield
+        finally:
+            self._close_round(start_s, called)
+
+    def _drop_if_too_short(self) -> bool:
+        """Lengthen rounds that the meter can't tell: the first calls were slower (caches, compilation) than those that followed.
+
+        The rounds so far become warm-up, so that all counted rounds have the same number of calls.
+        """
+        last = self._rounds[-1]
+        length_s = last.end_s - last.start_s
+        calls = calls_per_round(length_s / last.calls, self._bench.shortest_window_s())
+        if calls <= ENOUGH * self._calls_per_round:
+            return False
+        self._calls_per_round = calls
+        self._warmup_rounds += len(self._rounds)
+        self._rounds.clear()
+        return True
+
+    def _warm_up(self) -> Generator[None, None, None]:
         for _ in range(self.effort.warmup):
             start_s = self._open_round()
             yield
             self._bench.synchronize()
-            calls = self._calls_for(time.perf_counter() - start_s)
+            self._calls_per_round = calls_per_round(time.perf_counter() - start_s, self._bench.shortest_window_s())
             self._warmup_rounds += 1
         self.ledger.take()
-        return calls
-
-    def _calls_for(self, call_s: float) -> int:
-        return calls_per_round(call_s, self._bench.shortest_window_s())
 
     def _plan(self, done: int, spent_s: float, progress: Progress) -> int:
         record = self._bench.evaluate(self)

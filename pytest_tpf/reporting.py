@@ -77,6 +77,7 @@ class Reporting:
 
             self._problems = gate_problems(self._records, self._expected, self._settings)
             if self._problems and self._settings.gate == "strict":
+                session.testscollected += 1
                 for report in _failed_reports("\n".join(self._problems)):
                     session.config.hook.pytest_runtest_logreport(report=report)
         return result

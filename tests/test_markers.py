@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.markers import KEYWORDS, LIMITS, Marker, MarkerError, marker_help, parse_marker
+from pytest_tpf.markers import KEYWORDS, LIMITS, Marker, MarkerError, parse_marker
 
 
 def test_nothing_asked_is_an_empty_marker():
@@ -81,7 +81,5 @@ def test_any_keywords_give_a_marker_or_a_marker_error(kwargs):
     assert isinstance(marker, Marker)
 
 
-def test_every_limit_is_a_keyword_and_every_keyword_is_in_the_help():
-    names = {keyword.name for keyword in KEYWORDS}
-    assert {limit.keyword for limit in LIMITS} <= names
-    assert all(name in marker_help() for name in names)
+def test_every_limit_is_a_keyword():
+    assert {limit.keyword for limit in LIMITS} <= {keyword.name for keyword in KEYWORDS}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_tpf.cli.main import OK, fail
 from pytest_tpf.measure.energy import energy_of_spans, shortest_window_s
-from pytest_tpf.measure.sampler import Sampler, SamplerInfo, SamplerUnavailable
+from pytest_tpf.measure.sampler import Sampler, SamplerInfo, SamplerUnavailable, meter_id
 from pytest_tpf.measure.trace import Trace
 from pytest_tpf.meters.protocol import MeterOptions
 from pytest_tpf.meters.registry import meter_names, name_errors, try_meter
@@ -39,11 +39,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         info = sampler.start()
         traces, span = _watch(sampler, args.seconds)
+        read_times = sampler.read_times()
     except SamplerUnavailable as unavailable:
         return fail("meters", unavailable)
     finally:
         sampler.close()
-    for line in [*_found(info, traces, span), *_absent(info, options)]:
+    for line in [*_found(info, traces, span, read_times), *_agreement(traces, span), *_absent(info, options)]:
         print(plain(line))
     return OK
 
@@ -56,13 +57,13 @@ def _watch(sampler: Sampler, duration_s: float) -> tuple[tuple[Trace, ...], tupl
     return sampler.collect(start_s, end_s).traces, (start_s, end_s)
 
 
-def _found(info: SamplerInfo, traces: Iterable[Trace], span: tuple[float, float]) -> list[str]:
+def _found(info: SamplerInfo, traces: Iterable[Trace], span: tuple[float, float], read_times: dict[str, float | None]) -> list[str]:
     from tabulate import tabulate
 
-    headings = ["meter", "domain", "trust", "refresh", "jitter", "resolution", "now", "1 % from"]
-    rows = [_row(trace, span) for trace in traces if trace.channel.energy]
+    headings = ["meter", "domain", "trust", "refresh", "jitter", "read", "resolution", "now", "1 % from"]
+    rows = [_row(trace, span, read_times.get(meter_id(trace.channel))) for trace in traces if trace.channel.energy]
     ruled = [headings, ["-" * max(map(len, cells)) for cells in zip(headings, *rows, strict=True)], *rows]
-    align = ("left", "left", "left", "right", "right", "right", "right", "right")
+    align = ("left", "left", "left", "right", "right", "right", "right", "right", "right")
     table: str = tabulate(ruled, tablefmt="plain", colalign=align, disable_numparse=True)
     methods = dict.fromkeys(f"{meter.id}: {meter.method} ({meter.source})" for meter in info.meters)
     boards = [f"{board.domain}: {board.name}, {board.uuid}, limit {si(board.power_limit_w, 'W')}" for board in info.accelerators]
@@ -73,7 +74,21 @@ def _found(info: SamplerInfo, traces: Iterable[Trace], span: tuple[float, float]
     return [*(line.rstrip() for line in table.splitlines()), explained, *methods, *boards, *unmetered, *notes]
 
 
-def _row(trace: Trace, span: tuple[float, float]) -> list[str]:
+def _agreement(traces: Sequence[Trace], span: tuple[float, float]) -> list[str]:
+    """How far the other readings of a domain, integrated over the same time, are from the one its energy comes from."""
+    chosen = {trace.channel.domain: trace for trace in traces if trace.channel.energy}
+    lines = []
+    for other in traces:
+        trace = chosen.get(other.channel.domain)
+        if trace is None or other is trace:
+            continue
+        joules, others_j = energy_of_spans(trace, [span]).joules, energy_of_spans(other, [span]).joules
+        apart = f"{others_j / joules - 1:+.1%} from" if joules and others_j is not None else "not comparable with"
+        lines.append(f"agreement: {other.channel.domain}: {other.channel.method} is {apart} {trace.channel.method}")
+    return lines
+
+
+def _row(trace: Trace, span: tuple[float, float], read_s: float | None) -> list[str]:
     channel, joules = trace.channel, energy_of_spans(trace, [span]).joules
     watts = None if joules is None else joules / (span[1] - span[0])
     return [
@@ -82,6 +97,7 @@ def _row(trace: Trace, span: tuple[float, float]) -> list[str]:
         channel.trust,
         si(trace.period_s, "s"),
         si(trace.jitter_s, "s"),
+        si(read_s, "s"),
         si(channel.resolution_j, "J"),
         energy(watts, channel.trust, "W"),
         UNKNOWN if channel.trust == "estimated" else si(shortest_window_s(trace, WANTED), "s"),

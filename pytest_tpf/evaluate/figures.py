@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured, joules_at
 from pytest_tpf.evaluate.service import accepted_tokens, tally
@@ -45,7 +47,7 @@ def mandated(facts: Facts) -> Mandated:
     return Mandated(
         joules_per_token=_joules_per_token(facts),
         binding_constraint=facts.binding,
-        pue_adjusted_power_w=pue_adjusted_power(facts.power, facts.context.facility),
+        pue_adjusted_power_w=pue_adjusted_power(facts.power, facts.context.facility, facts.context.unmetered),
         utilization_adjusted_tokens_per_second=utilization_adjusted_output(facts),
         accuracy=_accuracy(facts),
         latency=_latency(facts.service),
@@ -62,17 +64,18 @@ def energy_figure(facts: Facts, per: float | None, why_not: str = "") -> Figure:
 
 def _joules_per_token(facts: Facts) -> JoulesPerToken:
     figure = energy_figure(facts, tally(facts.observation.rounds).output_tokens, "no output tokens were counted")
+    is_lower_bound = figure.value is not None and facts.marker.boundary == "facility"
     return JoulesPerToken(
         value=figure.value,
         ci95=figure.ci95,
         boundary=facts.marker.boundary,
         trust=facts.measured.counted.trust if figure.value is not None else None,
-        reason=figure.reason,
+        reason=lower_bound(facts.context.unmetered) if is_lower_bound else figure.reason,
     )
 
 
-def pue_adjusted_power(power: Power, facility: Facility) -> PueAdjustedPower:
-    """Mean IT power times PUE, applied once (W)."""
+def pue_adjusted_power(power: Power, facility: Facility, unmetered: Sequence[str]) -> PueAdjustedPower:
+    """Mean IT power times PUE, applied once (W); a lower bound where IT domains are ``unmetered``."""
     pue = facility.pue.value
     if power.mean_w is None:
         return PueAdjustedPower(value=None, it_power_w=None, pue=pue, reason="IT power is unknown")
@@ -80,7 +83,12 @@ def pue_adjusted_power(power: Power, facility: Facility) -> PueAdjustedPower:
         return PueAdjustedPower(
             value=None, it_power_w=power.mean_w, pue=None, reason="PUE is undeclared (--tpf-facility FILE or --tpf-pue X)"
         )
-    return PueAdjustedPower(value=power.mean_w * pue, it_power_w=power.mean_w, pue=pue)
+    return PueAdjustedPower(value=power.mean_w * pue, it_power_w=power.mean_w, pue=pue, reason=lower_bound(unmetered))
+
+
+def lower_bound(unmetered: Sequence[str]) -> str | None:
+    """What a facility figure from a partly metered IT boundary is."""
+    return f"a lower bound: {', '.join(unmetered)} not metered" if unmetered else None
 
 
 def utilization(facts: Facts) -> float | None:
@@ -93,7 +101,8 @@ def utilization(facts: Facts) -> float | None:
 
 def utilization_adjusted_output(facts: Facts) -> UtilizationAdjustedOutput:
     """Tokens per second while busy times utilization: the measured busy fraction, or the fleet's where one is declared."""
-    busy_s, measured = facts.service.busy_s, utilization(facts)
+    # Nobody saw the engine of a window drawn by hand: then the window itself is its busy time, and only a declared utilization is known.
+    busy_s, measured = facts.service.busy_s or facts.service.duration_s, utilization(facts)
     busy_rate = tally(facts.observation.rounds).output_tokens / busy_s if busy_s else None
     declared = facts.context.facility.fleet_utilization
     used = measured if declared is None else declared
@@ -154,7 +163,7 @@ def budget_figures(facts: Facts) -> dict[str, Figure]:
     accepted = accepted_tokens(facts.observation, facts.marker)
     calls = sum(r.calls for r in facts.observation.rounds)
     why_none_accepted = "no token was accepted" if accepted == 0 else "acceptance per request is unknown: give tpf.quality a list"
-    facility_w = pue_adjusted_power(facts.power, facts.context.facility)
+    facility_w = pue_adjusted_power(facts.power, facts.context.facility, facts.context.unmetered)
     return {
         "joules_per_token": energy_figure(facts, counts.output_tokens, "no output tokens were counted"),
         "joules_per_accepted_token": energy_figure(facts, accepted, why_none_accepted),

@@ -86,6 +86,7 @@ def failure_message(test: TestRecord, strict: bool) -> str | None:
 
 
 _UNITS = {limit.metric: limit.unit for limit in LIMITS}
+_POWERS = ("power_w", "facility_power_w")
 _KEYWORDS = {limit.metric: limit.keyword for limit in LIMITS}
 
 
@@ -101,10 +102,14 @@ def _describe(budget: BudgetResult, trust: str | None) -> str:
 
 
 def _excess(budget: BudgetResult, actual: float, limit: float, trust: str | None) -> str:
-    label = f" ({trust})" if budget.boundary and trust != "measured" else ""
+    label = f" ({trust})" if (budget.boundary or budget.metric in _POWERS) and trust not in ("measured", None) else ""
     sign, side = (">", "over") if budget.comparison == "<=" else ("<", "under")
     measured = f"{budget.metric} {actual:.4g} {_UNITS.get(budget.metric, '')}".rstrip()
-    return f"tpf: {measured}{label} {sign} {limit:.4g}: {abs(actual / limit - 1):.1%} {side} {_KEYWORDS.get(budget.metric)}={limit:.4g}"
+    return f"tpf: {measured}{label} {sign} {limit:.4g}: {_distance(actual / limit)} {side} {_KEYWORDS.get(budget.metric)}={limit:.4g}"
+
+
+def _distance(ratio: float) -> str:
+    return f"{ratio:.3g} times" if ratio > 10 else f"{abs(ratio - 1):.1%}"
 
 
 def _interval(budget: BudgetResult) -> str:

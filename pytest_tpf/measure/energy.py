@@ -39,7 +39,8 @@ def energy_of_spans(trace: Trace, spans: Iterable[Span]) -> DomainEnergy:
     that of two adjoining windows is that of the window they make up. Never negative, never clamped.
 
     Reasons for None: ``not_bracketed`` (no reading before or after), ``counter_reset`` (the counter went down), ``sampling_gap``,
-    ``window_too_short`` (95 % interval beyond half the value), ``no_window`` (nothing to measure), and the code of any fault around them.
+    ``window_too_short`` (less than a refresh, or a 95 % interval beyond half the value), ``no_window`` (nothing to measure), and the code of any fault
+    around them.
 
     Raises:
         ValueError: a span ends before it starts.
@@ -47,6 +48,8 @@ def energy_of_spans(trace: Trace, spans: Iterable[Span]) -> DomainEnergy:
     merged = merged_spans(spans)
     if not merged:
         return _unknown("no_window")
+    if trace.period_s is not None and sum(end - start for start, end in merged) < trace.period_s:
+        return _unknown("window_too_short")  # within one refresh the meter tells an average, not this window
     if trace.channel.quantity == "power_w":
         return _of_gauge(trace, merged)
     return _of_counter(trace, merged)

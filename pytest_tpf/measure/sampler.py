@@ -182,10 +182,17 @@ class Sampler:
 
     def measured_periods(self) -> dict[str, float | None]:
         """For each meter's id its measured refresh period (s), None while unknown."""
+        return {name: period for name, (period, _, _) in self._channel_stats().items()}
+
+    def read_times(self) -> dict[str, float | None]:
+        """For each meter's id how long one reading takes on average (s), None before the first."""
+        return {name: read_s for name, (_, _, read_s) in self._channel_stats().items()}
+
+    def _channel_stats(self) -> dict[str, tuple[float | None, float | None, float | None]]:
         answer = self._ask("stats", wait_s=0.0)
-        periods = [None] * 10_000 if answer is None else [period for period, _ in answer[2]]
         channels = self._info.channels if self._info is not None else ()
-        return {meter_id(channel): period for channel, period in zip(channels, periods, strict=False) if channel.energy}
+        rows = [(None, None, None)] * len(channels) if answer is None else answer[2]
+        return {meter_id(channel): row for channel, row in zip(channels, rows, strict=True) if channel.energy}
 
     def cpu_share(self) -> float | None:
         """The helper's own CPU seconds per second of sampling; None where it never sampled or can't say."""

@@ -4,7 +4,8 @@ Commands come in on stdin, answers go out on stdout (``wire``). Whatever a meter
 keeps for diagnosis. The process ends when stdin closes or its parent is gone, and leaves interrupts (Ctrl-C) to its parent.
 
 Commands are (number, name, arguments ...); number 0 wants no answer. Answers are (number, value):
-``arm`` the channels not yet bracketed; ``collect t0 t1 edges_after`` what was recorded; ``stats`` own CPU seconds and armed seconds.
+``arm`` the channels not yet bracketed; ``collect t0 t1 edges_after`` what was recorded; ``stats`` own CPU seconds, armed seconds,
+and each channel's refresh period, jitter and mean read time.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class _Reader:
         self.tracker = SteppedTracker(info.poll_s) if info.stepped and info.quantity == "energy_j" else PolledTracker(info.poll_s)
         self.alive = True
         self._read = channel.read
+        self._reads, self._reading_s = 0, 0.0
 
     def run(self) -> float | None:
         """Read once; the instant of the next read, or None where the channel gave up."""
@@ -65,10 +67,16 @@ class _Reader:
         except Exception as error:  # a meter's own mistake must not end the others
             self._stop("counter_unreadable", f"{self.info.source}: {type(error).__name__}: {error}")
             return None
-        reading = self.tracker.observe(begin, _now(), value)
+        end = _now()
+        self._reads, self._reading_s = self._reads + 1, self._reading_s + end - begin
+        reading = self.tracker.observe(begin, end, value)
         if reading is not None:
             self.log.add(*reading)
         return self.tracker.due
+
+    def mean_read_s(self) -> float | None:
+        """How long a read took on average; None before the first."""
+        return self._reading_s / self._reads if self._reads else None
 
     def wait_limit_s(self, readings: int) -> float:
         """How long ``readings`` more of them take at most, if the channel is well."""
@@ -180,7 +188,8 @@ class SamplerLoop:
         running = self._armed_since is not None
         cpu_s = self._cpu_s + (time.process_time() - self._cpu_at_arm if running else 0.0)
         armed_s = self._armed_s + (_now() - (self._armed_since or 0.0) if running else 0.0)
-        self._reply(number, (cpu_s, armed_s, [reader.log.period_and_jitter_s() for reader in self._readers]))
+        readers = [(*reader.log.period_and_jitter_s(), reader.mean_read_s()) for reader in self._readers]
+        self._reply(number, (cpu_s, armed_s, readers))
 
     def _do_stop(self, number: int) -> None:
         self._reply(number, None)

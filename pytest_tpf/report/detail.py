@@ -21,6 +21,7 @@ _UNITS = (
     ("bytes_per_token", "B"),
 )
 _SUFFIXES = {"_j": "J", "_w": "W", "_s": "s", "_g": "g", "_l": "L"}
+_FROM_ENERGY = {"carbon_g", "water_l", "cost", "intelligence_per_watt", "intelligence_per_joule", "headroom"}
 _DECLARED = {"limit_w"}  # what a driver says is no estimate
 _SECTIONS = ("mandated", "workload", "service", "energy", "power", "production", "derived")
 
@@ -33,7 +34,7 @@ def render_test(test: TestRecord, width: int = 80) -> list[str]:
     lines += [_line("", f"param {name}", value) for name, value in test.params.items()]
     for name in _SECTIONS:
         lines += ["", name, *_record(getattr(test, name), test.energy.trust, "  ")]
-    lines += _block("budgets", [_budget(budget) for budget in test.budgets])
+    lines += _block("budgets", [_budget(budget, test.energy.trust) for budget in test.budgets])
     lines += _block("rounds", _rounds(test))
     lines += _block("warnings", list(test.warnings))
     lines += _block("extra", [f"{name}: {json.dumps(value)[:1000]}" for name, value in test.extra.items()])
@@ -76,7 +77,7 @@ def _mapping(name: str, items: Mapping[str, Any], trust: str | None, indent: str
     yield f"{indent}{name}" if items else _line(indent, name, "none")
     for key, item in items.items():
         if isinstance(item, Ceiling):
-            text = _ceiling(item)
+            text = _ceiling(item) + (" est." if trust == "estimated" and key in ("power", "cooling") and item.tokens_per_second else "")
         elif name == "domains":
             text = energy(item, trust, "J")
         else:
@@ -96,6 +97,8 @@ def _text(name: str, value: Any, trust: str | None) -> str:
     if not isinstance(value, (int, float)):
         return str(value)
     unit = _unit(name)
+    if name in _FROM_ENERGY and trust == "estimated":
+        return f"~{si(value, unit) if unit else number(value)} est."
     if unit in ("J", "W") and name not in _DECLARED:
         return energy(value, trust, unit)
     return si(value, unit) if unit else number(value) if isinstance(value, float) else str(value)
@@ -117,12 +120,17 @@ def _ceiling(ceiling: Ceiling) -> str:
     return f"{si(ceiling.tokens_per_second, 'tok/s')} = {source}"
 
 
-def _budget(budget: BudgetResult) -> str:
+def _budget(budget: BudgetResult, trust: str | None) -> str:
     limit = ", ".join(budget.limit) if isinstance(budget.limit, tuple) else _figure(budget.limit)
     interval = f" [{number(budget.ci95[0])}, {number(budget.ci95[1])}]" if budget.ci95 else ""
     where = f" at {budget.boundary}" if budget.boundary else ""
-    remarks = (", marginal" if budget.marginal else "") + (f": {budget.reason}" if budget.reason else "")
+    estimated = " est." if trust == "estimated" and budget.actual is not None and _is_energy(budget) else ""
+    remarks = estimated + (", marginal" if budget.marginal else "") + (f": {budget.reason}" if budget.reason else "")
     return f"{budget.verdict}: {budget.metric}{where} {_figure(budget.actual)}{interval} {budget.comparison} {limit}{remarks}"
+
+
+def _is_energy(budget: BudgetResult) -> bool:
+    return budget.boundary is not None or budget.metric.endswith("power_w")
 
 
 def _figure(value: float | str | None) -> str:

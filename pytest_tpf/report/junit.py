@@ -14,7 +14,7 @@ def junit_properties(test: TestRecord) -> list[tuple[str, str]]:
         ("joules_per_token_ci95_low", energy.ci95[0] if energy.ci95 else None),
         ("joules_per_token_ci95_high", energy.ci95[1] if energy.ci95 else None),
         ("energy_boundary", energy.boundary if energy.value is not None else None),
-        ("energy_trust", energy.trust if energy.value is not None else None),
+        ("energy_trust", test.energy.trust),
         ("binding_constraint", mandated.binding_constraint.value),
         ("pue_adjusted_power_w", mandated.pue_adjusted_power_w.value),
         ("pue", mandated.pue_adjusted_power_w.pue),

@@ -106,7 +106,7 @@ def _meter(meter: MeterInfo) -> str:
 def _pue(facility: Facility) -> str:
     if facility.pue.value is None:
         return "PUE not declared, facility figures are unknown"
-    category = f", {facility.pue.category}" if facility.pue.category else ""
+    category = f", {facility.pue.category}" if facility.pue.category not in (None, "unknown") else ""
     return f"PUE {number(facility.pue.value)} declared ({facility.pue.kind}{category})"
 
 

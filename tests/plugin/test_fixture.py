@@ -20,7 +20,7 @@ def test_the_last_value_comes_back_and_rounds_are_made(suite):
 def test_exactly_the_rounds_asked_for(suite):
     suite.run("""
         @pytest.mark.tpf(rounds=4, warmup=0)
-        def test_it(tpf, model): tpf(model.generate, seconds=0.06)
+        def test_it(tpf, model): tpf(model.generate, seconds=0.3)
     """)
     workload = suite.test()["workload"]
     assert (workload["rounds"], workload["warmup_rounds"]) == (4, 0)
@@ -192,3 +192,30 @@ def test_async_functions_are_awaited_and_measured(suite):
         workload = tests[name]["workload"]
         assert workload["output_tokens"] == tokens * 3 * workload["calls_per_round"]
     assert tests["test_marker_alone"]["workload"]["output_tokens"] == 8
+
+
+def test_a_slow_first_call_does_not_leave_rounds_too_short(suite):
+    suite.run("""
+        @pytest.mark.tpf(max_time_s=1)
+        def test_it(tpf, model):
+            calls = []
+            def fn():
+                calls.append(1)
+                return model.generate(tokens=2, seconds=0.3 if len(calls) == 1 else 0.001)
+            tpf(fn)
+    """).assert_outcomes(passed=1)
+    test = suite.test()
+    assert test["workload"]["calls_per_round"] > 10
+    assert all(one["it_j"] is not None for one in test["rounds"])
+    assert test["workload"]["output_tokens"] == 2 * test["workload"]["rounds"] * test["workload"]["calls_per_round"]
+
+
+def test_an_engine_brought_twice_counts_once(suite):
+    (suite.path / "conftest.py").write_text(
+        (suite.path / "conftest.py").read_text().replace("return [ToyEngine()]", "return [ToyEngine(), ToyEngine()]")
+    )
+    suite.run("""
+        @pytest.mark.tpf
+        def test_it(model): model.generate(tokens=8)
+    """)
+    assert suite.test()["workload"]["output_tokens"] == 8
