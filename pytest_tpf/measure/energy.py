@@ -39,8 +39,8 @@ def energy_of_spans(trace: Trace, spans: Iterable[Span]) -> DomainEnergy:
     that of two adjoining windows is that of the window they make up. Never negative, never clamped.
 
     Reasons for None: ``not_bracketed`` (no reading before or after), ``counter_reset`` (the counter went down), ``sampling_gap``,
-    ``window_too_short`` (less than a refresh, or a 95 % interval beyond half the value), ``no_window`` (nothing to measure), and the code of any fault
-    around them.
+    ``window_too_short`` (less than a refresh, or a 95 % interval beyond half the value), ``no_window`` (nothing to measure), and the
+    code of any fault around them.
 
     Raises:
         ValueError: a span ends before it starts.

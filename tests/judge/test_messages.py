@@ -11,17 +11,12 @@ from pytest_tpf.records import BudgetResult
 from tests.report.factory import estimated_test, measured_test
 
 
+LIMIT = {"metric": "joules_per_token", "limit": 0.1, "comparison": "<=", "boundary": "it"}
+FOUND = {"actual": 0.4, "ci95": (0.39, 0.41), "verdict": "fail"}
+
+
 def broken(test, **budget):
-    settings = {
-        "metric": "joules_per_token",
-        "limit": 0.1,
-        "comparison": "<=",
-        "actual": 0.4,
-        "ci95": (0.39, 0.41),
-        "boundary": "it",
-        "verdict": "fail",
-    }
-    return dataclasses.replace(test, budgets=(BudgetResult(**settings | budget),))
+    return dataclasses.replace(test, budgets=(BudgetResult(**LIMIT | FOUND | budget),))
 
 
 def test_nothing_broken_is_no_message():
