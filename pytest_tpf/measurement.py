@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 1.5  # calls wanted over calls made, up to which a round is long enough: two rounds never take the same time
 
-Progress = Callable[["TestRecord", int, int], None]
+Progress = Callable[["TestRecord | None", int, int], None]
 
 
 class Bench(Protocol):
@@ -116,14 +116,16 @@ class Measurement:
         """
         self.drawn = True
         yield from self._warm_up()
-        started_s = time.perf_counter()
+        started_s, latest = time.perf_counter(), None
         wanted = rounds_wanted(self.effort, 0, 0.0, 0.0, None, undecided=False)
         while len(self._rounds) < wanted:
             yield from self._round()
             if self._drop_if_too_short():
                 continue
             if len(self._rounds) == wanted:
-                wanted = self._plan(wanted, time.perf_counter() - started_s, progress)
+                latest = self._bench.evaluate(self)
+                wanted = self._plan(latest, time.perf_counter() - started_s)
+            progress(latest, len(self._rounds), wanted)
 
     def _round(self) -> Generator[None, None, None]:
         start_s, called = self._open_round(), 0
@@ -158,14 +160,11 @@ class Measurement:
             self._warmup_rounds += 1
         self.ledger.take()
 
-    def _plan(self, done: int, spent_s: float, progress: Progress) -> int:
-        record = self._bench.evaluate(self)
-        figure = record.mandated.joules_per_token
+    def _plan(self, record: TestRecord, spent_s: float) -> int:
+        done, figure = len(self._rounds), record.mandated.joules_per_token
         half_width = (figure.ci95[1] - figure.ci95[0]) / 2 / figure.value if figure.ci95 and figure.value else None
         undecided = any(budget.marginal for budget in record.budgets)
-        wanted = rounds_wanted(self.effort, done, spent_s / done, spent_s, half_width, undecided)
-        progress(record, done, wanted)
-        return wanted
+        return rounds_wanted(self.effort, done, spent_s / done, spent_s, half_width, undecided)
 
     def _open_round(self) -> float:
         self._bench.synchronize()

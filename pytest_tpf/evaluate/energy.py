@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.service import tally
-from pytest_tpf.judge.statistics import expanded_uncertainty, ratio_uncertainty
+from pytest_tpf.judge.statistics import COVERAGE_95, expanded_uncertainty, ratio_uncertainty
 from pytest_tpf.measure.trace import Span
 from pytest_tpf.measure.window import WindowEnergy, window_energy
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
 from pytest_tpf.records import Boundary, Energy, Facility, Round, record
-
-_COVERAGE_95 = NormalDist().inv_cdf(0.975)
 
 
 @record
@@ -113,7 +110,7 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
         prefill_j=measured.prefill_j if known else None,
         decode_j=measured.decode_j if known else None,
         uncertainty_j=measured.half_width_j if known else None,
-        absolute_uncertainty_j=math.hypot(measured.half_width_j, _COVERAGE_95 * counted.gain_uncertainty_j) if known else None,
+        absolute_uncertainty_j=math.hypot(measured.half_width_j, COVERAGE_95 * counted.gain_uncertainty_j) if known else None,
         idle_power_w=idle_w,
         trust=counted.trust if known else None,
         method=counted.method if known else None,

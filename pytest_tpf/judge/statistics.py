@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 from pytest_tpf.records import Distribution
 
-_NORMAL = NormalDist()
+COVERAGE_95 = 1.959963984540054
+"""Half-width of a normal 95 % interval in standard deviations."""
 
 
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
@@ -18,7 +18,7 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     Cutting fractions down errs on the wide side, as JCGM 100:2008, G.4.1 advises.
     """
     if degrees_of_freedom >= 1e6:
-        return _NORMAL.inv_cdf(probability)
+        return _normal_quantile(probability)
     n, tail = math.floor(degrees_of_freedom), 2 * (1 - probability)
     if n == 1:
         return 1 / math.tan(tail * math.pi / 2)
@@ -30,10 +30,16 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
     y = (d * tail) ** (2 / n)
     if y > 0.05 + a:
-        y = _hill_far((a, b, c, d), n, _NORMAL.inv_cdf(tail / 2))
+        y = _hill_far((a, b, c, d), n, _normal_quantile(tail / 2))
     else:
         y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2) + 1 / y
     return math.sqrt(n * y)
+
+
+def _normal_quantile(probability: float) -> float:
+    from statistics import NormalDist  # brings fractions, decimal and random along
+
+    return NormalDist().inv_cdf(probability)
 
 
 def _hill_far(coefficients: tuple[float, float, float, float], n: float, x: float) -> float:
@@ -67,7 +73,7 @@ def expanded_uncertainty(type_a: float | None, rounds: int, type_b: float) -> fl
     Effective degrees of freedom by Welch-Satterthwaite (JCGM 100:2008, G.4); without rounds to spread over, type B alone.
     """
     if not type_a or rounds < 2:
-        return _NORMAL.inv_cdf(0.975) * type_b
+        return COVERAGE_95 * type_b
     combined = math.hypot(type_a, type_b)
     degrees_of_freedom = (rounds - 1) * (combined / type_a) ** 4
     return t_quantile(0.975, degrees_of_freedom) * combined

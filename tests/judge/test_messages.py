@@ -10,7 +10,6 @@ from pytest_tpf.judge.budgets import failure_message
 from pytest_tpf.records import BudgetResult
 from tests.report.factory import estimated_test, measured_test
 
-
 LIMIT = {"metric": "joules_per_token", "limit": 0.1, "comparison": "<=", "boundary": "it"}
 FOUND = {"actual": 0.4, "ci95": (0.39, 0.41), "verdict": "fail"}
 

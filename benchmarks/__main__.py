@@ -1,0 +1,26 @@
+"""Run every benchmark that docs/benchmarks.md reports, one after the other: ``python -m benchmarks`` (about ten minutes)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.peers import environment
+
+SCRIPTS = ("startup.py", "window_cost.py", "window_accuracy.py", "sampler_placement.py", "observer_overhead.py")
+
+
+def main() -> int:
+    codes = []
+    for script in SCRIPTS:
+        print(f"\n## {script}\n", flush=True)
+        threads = {"OMP_NUM_THREADS": "1"} if script == "observer_overhead.py" else {}
+        command = [sys.executable, str(Path(__file__).with_name(script))]
+        codes.append(subprocess.run(command, env=environment(**threads), cwd=os.getcwd(), check=False).returncode)
+    return max(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
