@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tpf.codec import as_dict
 from pytest_tpf.fixture import OffTpf, Tpf
 from pytest_tpf.judge.budgets import failure_message
 from pytest_tpf.markers import Marker, MarkerError, parse_marker
 from pytest_tpf.measurement import Measurement
 from pytest_tpf.plain import json_ready
 from pytest_tpf.progress import progress_for
-from pytest_tpf.records import TestRecord, as_dict
+from pytest_tpf.records import TestRecord
 from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility, resolved_settings
 from pytest_tpf.session import Session
 

@@ -115,7 +115,7 @@ class Reporting:
         """None once the report is written (or none was asked for), else why it could not be."""
         if not self._packages or not self._settings.report:
             return None
-        from pytest_tpf.records import as_dict
+        from pytest_tpf.codec import as_dict
         from pytest_tpf.report.errors import ReportError
         from pytest_tpf.report.write import write_report
 
@@ -129,13 +129,14 @@ class Reporting:
 
     @cached_property
     def _records(self) -> list[TestRecord]:
-        from pytest_tpf.records import TestRecord, from_dict
+        from pytest_tpf.codec import from_dict
+        from pytest_tpf.records import TestRecord
 
         return [from_dict(TestRecord, package["record"]) for package in self._packages]
 
     @cached_property
     def _facts(self) -> RunFacts:
-        from pytest_tpf.records import from_dict
+        from pytest_tpf.codec import from_dict
         from pytest_tpf.runfacts import RunFacts, merged
 
         facts = RunFacts()

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from pytest_tpf.cli.main import CHECK_FAILED, OK, fail
-from pytest_tpf.records import Environment, Report, from_dict
+from pytest_tpf.codec import from_dict
+from pytest_tpf.records import Environment, Report
 from pytest_tpf.report.columns import COLUMNS
 from pytest_tpf.report.detail import render_test
 from pytest_tpf.report.errors import ReportError

@@ -20,11 +20,12 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
+from pytest_tpf.codec import from_dict
 from pytest_tpf.measure import wire
 from pytest_tpf.measure.sharpen import sharpened
 from pytest_tpf.measure.trace import Edge, Fault, PowerSample, Recording, Trace
 from pytest_tpf.meters.protocol import ChannelInfo, MeterOptions, Status
-from pytest_tpf.records import Accelerator, MeterInfo, from_dict, record
+from pytest_tpf.records import Accelerator, MeterInfo, record
 
 START_LIMIT_S = 30.0
 """NVML takes seconds to start where the driver isn't kept loaded; beyond this something is stuck."""

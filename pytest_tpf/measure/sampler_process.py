@@ -24,11 +24,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytest_tpf.codec import as_dict
 from pytest_tpf.measure import wire
 from pytest_tpf.measure.channel_log import ChannelLog
 from pytest_tpf.measure.tracker import PolledTracker, SteppedTracker
 from pytest_tpf.meters.protocol import Channel, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault
-from pytest_tpf.records import as_dict
 
 ARM_LIMIT_S = 1.0
 """Longest time for ``arm`` to bracket every energy channel."""

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pytest_tpf.records import Trust, as_dict, from_dict, record
+from pytest_tpf.codec import as_dict, from_dict
+from pytest_tpf.records import Trust, record
 
 FORMAT_VERSION = 1
 _LARGEST_FILE_BYTES = 1_000_000

@@ -21,7 +21,7 @@ MAX_PROBLEMS = 100
 
 
 def validate(report: Any) -> list[str]:
-    """What is wrong with ``report`` (parsed JSON, or ``records.as_dict`` of a Report); empty where nothing is.
+    """What is wrong with ``report`` (parsed JSON, or ``codec.as_dict`` of a Report); empty where nothing is.
 
     At most ``MAX_PROBLEMS`` lines of at most 300 printable ASCII characters: ``$.tests[0].energy.it_j: -1 is less than 0``.
     Nothing is fetched, nothing in the report is run, and no input made of builtins makes it raise.

@@ -16,7 +16,7 @@ from pytest_tpf.report.wording import printable
 
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
-    """Validate ``report`` (``records.as_dict`` of a Report) and write it to ``path`` as UTF-8 JSON in the order of its fields.
+    """Validate ``report`` (``codec.as_dict`` of a Report) and write it to ``path`` as UTF-8 JSON in the order of its fields.
 
     Missing parent folders are made. Whoever reads ``path`` meanwhile sees the older report or the new one, never a part.
 

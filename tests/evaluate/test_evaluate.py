@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_tpf.codec import as_dict, from_dict
 from pytest_tpf.evaluate import evaluate
 from pytest_tpf.markers import Marker
 from pytest_tpf.measure.trace import Fault
 from pytest_tpf.observation import Counts, Quality
-from pytest_tpf.records import Facility, Pue, TestRecord, as_dict, from_dict
+from pytest_tpf.records import Facility, Pue, TestRecord
 from pytest_tpf.report.build import build_report
 from pytest_tpf.report.environment import describe_environment
 from pytest_tpf.report.validate import validate

@@ -9,9 +9,9 @@ import json
 import sys
 import time
 
+from pytest_tpf.codec import as_dict
 from pytest_tpf.meters.nvml import NvmlMeter
 from pytest_tpf.meters.protocol import Channel, MeterOptions, MeterUnavailable, ReadFault
-from pytest_tpf.records import as_dict
 
 
 def reading(channel: Channel) -> list[object]:

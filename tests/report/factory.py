@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_tpf.codec import as_dict, from_dict
 from pytest_tpf.records import (
     Accelerator,
     Accuracy,
@@ -37,8 +38,6 @@ from pytest_tpf.records import (
     TestRecord,
     UtilizationAdjustedOutput,
     Workload,
-    as_dict,
-    from_dict,
 )
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"

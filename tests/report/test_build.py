@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.records import as_dict
+from pytest_tpf.codec import as_dict
 from pytest_tpf.report.build import build_report, summarize
 from pytest_tpf.report.junit import junit_properties
 from pytest_tpf.report.validate import validate

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.records import Report, as_dict, from_dict
+from pytest_tpf.codec import as_dict, from_dict
+from pytest_tpf.records import Report
 from pytest_tpf.report.validate import MAX_PROBLEMS, validate
 from pytest_tpf.report.walk import walk
 from tests.report.factory import report, report_dict
