@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 
 from pytest_tpf.cli.main import CHECK_FAILED, OK, UNUSABLE, fail
 from pytest_tpf.report.errors import ReportError
 from pytest_tpf.report.read import read_report
 from pytest_tpf.report.text import counted, plain
 from pytest_tpf.report.validate import validate
+
+_ORDER = ("measured", "replayed", "estimated", "without energy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +35,8 @@ def _validate(file: str) -> int:
         print(f"{plain(file)}: {problem}", file=sys.stderr)
     if problems:
         return CHECK_FAILED
-    summary = report["summary"]
-    print(
-        f"{plain(file)}: valid tpf-report {report['schema_version']}, {counted(summary['tests'], 'test')}, {summary['measured']} measured"
-    )
+    trusts = Counter(test["energy"]["trust"] or "without energy" for test in report["tests"])
+    kinds = ", ".join(f"{count} {trust}" for trust, count in sorted(trusts.items(), key=lambda item: _ORDER.index(item[0])))
+    tests = counted(report["summary"]["tests"], "test")
+    print(f"{plain(file)}: valid tpf-report {report['schema_version']}, {tests}{f' ({kinds})' if kinds else ''}")
     return OK
