@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MEASUREMENT = pytest.StashKey[Measurement]()
 MARKER = pytest.StashKey[Marker]()
-RECORD = pytest.StashKey[TestRecord]()
+RECORD = pytest.StashKey[TestRecord | None]()
 MISTAKES = pytest.StashKey[tuple[str, ...]]()
 
 NO_TOKENS = (
@@ -125,6 +125,7 @@ class Measuring:
         if mistakes := item.stash.get(MISTAKES, ()):
             pytest.fail("\n".join(mistakes), pytrace=False)
         if (marker := item.stash.get(MARKER, None)) is not None:
+            item.stash[RECORD] = None  # a rerun starts anew
             item.stash[MEASUREMENT] = self._measurement(item, marker)
 
     def _measurement(self, item: pytest.Item, marker: Marker) -> Measurement:

@@ -130,3 +130,31 @@ def test_generating_from_a_thread_is_seen(suite):
     test = suite.test()
     assert test["workload"]["output_tokens"] == 24
     assert test["energy"]["prefill_j"] is None  # three at once: there is no single first token to split at
+
+
+def test_a_rerun_starts_anew(suite):
+    """As rerun plugins do it: the same item goes through the protocol again."""
+    conftest = suite.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + "\nfrom _pytest.runner import runtestprotocol\n"
+        + "\ndef pytest_runtest_protocol(item, nextitem):\n"
+        + "    for attempt in (1, 2):\n"
+        + "        for report in runtestprotocol(item, nextitem=nextitem, log=False):\n"
+        + "            if attempt == 1: report.outcome = 'rerun'\n"
+        + "            item.ihook.pytest_runtest_logreport(report=report)\n"
+        + "    return True\n"
+    )
+    suite.run("""
+        attempts = []
+
+        @pytest.mark.tpf
+        def test_it(model):
+            attempts.append(1)
+            if len(attempts) == 1:
+                model.generate(tokens=8)
+            else:
+                pytest.skip("not again")
+    """)
+    (only,) = suite.report()["tests"]
+    assert only["workload"]["output_tokens"] == 8
