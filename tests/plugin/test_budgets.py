@@ -57,7 +57,7 @@ def test_the_message_says_limit_figure_interval_and_boundary(suite):
     """)
     result.stdout.fnmatch_lines(
         [
-            "tpf: joules_per_token * J/token (estimated) > 1e-09: * times over max_joules_per_token=1e-09 at boundary it, 95 % interval * to *",
+            "tpf: joules_per_token * J/token (estimated) > 1e-09: * times over max_joules_per_token=1e-09 at boundary it, 95 %*",
             "     cpu:0 * J over 8 output tokens, 1 requests, 1 rounds; not metered: dram:0",
             "     binding constraint: *",
         ]

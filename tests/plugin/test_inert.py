@@ -64,6 +64,7 @@ def test_an_unmarked_suite_under_xdist_loads_nothing_heavy(pytester):
 
 
 def test_markers_and_options_are_explained(pytester):
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     result = pytester.runpytest("--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.tpf(max_joules_per_token=..., ...)*"])
     result = pytester.runpytest("--help")

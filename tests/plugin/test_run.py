@@ -46,18 +46,28 @@ def test_an_unwritable_report_is_said_and_the_run_fails(suite):
     assert "Traceback" not in result.stdout.str()
 
 
+FULL_DISK = """
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_tpf_report(config, report):
+    # From here on no file may grow beyond 512 bytes ...
+    import resource, signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))
+
+def pytest_sessionfinish():
+    # ... until the report is written: what pytest prints goes to a file, too.
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+
 def test_an_older_report_survives_a_full_disk(suite):
     (suite.path / "report.json").write_text('{"old": true}')
-    (suite.path / "conftest.py").write_text(
-        (suite.path / "conftest.py").read_text()
-        + (
-            "\n@pytest.hookimpl(tryfirst=True)\ndef pytest_tpf_report(config, report):\n"
-            "    import resource, signal\n    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-            "    resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))\n"
-        )
-    )
+    (suite.path / "conftest.py").write_text((suite.path / "conftest.py").read_text() + FULL_DISK)
     result = suite.run(TWO, subprocess=True)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "the report was NOT written" in result.stdout.str()
     assert json.loads((suite.path / "report.json").read_text()) == {"old": True}
     assert [path.name for path in suite.path.iterdir() if path.name.startswith((".report", "report.json."))] == []
 
