@@ -104,17 +104,21 @@ class Measuring:
         if not config.option.collectonly:
             self._session.launch()
 
-    def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
-        """Open the meters once the tests are known, and say what was found; a run that can't satisfy the options stops here."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Open the meters once the tests are known; a run that can't satisfy the options stops here (under xdist: at the gate)."""
+        config = session.config
         if config.option.collectonly:
-            return []
+            return
         self._session.start()
-        if self._settings.require == "measured" and self._session.only_estimates:
+        if self._settings.require == "measured" and self._session.only_estimates and not hasattr(config, "workerinput"):
             notes = "; ".join(self._session.facts.notes) or "no meter reads this machine"
             raise pytest.UsageError(f"--tpf-require measured: energy can only be estimated here ({notes}). See `tpf meters`.")
-        return self._header()
 
-    def _header(self) -> list[str]:
+    def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
+        """Say once at the top what measures, and that estimates are estimates."""
+        if config.option.collectonly:
+            return []
         facts = self._session.facts
         meters = [f"{m.domain} {'ESTIMATED' if m.trust == 'estimated' else m.trust} by {m.method}" for m in facts.meters]
         return [f"tpf: {', '.join(meters) or 'no energy is metered'}", *(f"tpf: {note}" for note in facts.notes)]

@@ -98,6 +98,7 @@ def test_xdist_makes_the_same_report(suite):
     assert validate(report) == []
     assert sorted(test["nodeid"] for test in report["tests"]) == ["test_it.py::test_it[4]", "test_it.py::test_it[8]"]
     assert report["meters"]
+    assert all(test["energy"]["it_j"] for test in report["tests"])
 
 
 def test_a_worker_that_dies_loses_only_its_running_test(suite):
