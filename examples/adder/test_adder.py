@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.tpf(max_joules_per_token=5.0)
+@pytest.mark.tpf(max_joules_per_token=5.0, rounds=20)
 def test_adds(model, tokenizer):
-    # an ordinary test with one line added: generate is observed, its energy and tokens are counted
+    # An ordinary test with one line added: generate is observed, its energy and tokens are counted.
+    # One answer of so small a model takes less than a meter can tell, so the body runs twenty times.
     prompt = tokenizer("12+34=", return_tensors="pt", return_token_type_ids=False).to(model.device)
     out = model.generate(**prompt, max_new_tokens=8, do_sample=False)
     assert tokenizer.decode(out[0], skip_special_tokens=True).endswith("46")

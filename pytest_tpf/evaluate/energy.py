@@ -125,6 +125,10 @@ def _why_unknown(observation: Observation, context: Context, counted: WindowEner
     return counted.reasons or (("no_window",) if not counted_spans(observation) else ("no_meter",))
 
 
+def _remedy(energy: WindowEnergy) -> str:
+    return " (measure longer: rounds=N in the marker, or tpf(fn))" if "window_too_short" in energy.reasons else ""
+
+
 def joules_at(boundary: Boundary, measured: Measured, facility: Facility) -> tuple[float | None, float, str | None]:
     """(joules, half of their 95 % interval, reason where unknown) of the counted window at ``boundary``."""
     if boundary == "device":
@@ -138,7 +142,7 @@ def joules_at(boundary: Boundary, measured: Measured, facility: Facility) -> tup
         return measured.counted.device_j, measured.device_half_width_j, why
     it_j = measured.counted.joules
     if it_j is None:
-        return None, 0.0, f"energy is unknown: {', '.join(measured.counted.reasons) or 'no_meter'}"
+        return None, 0.0, f"energy is unknown: {', '.join(measured.counted.reasons) or 'no_meter'}{_remedy(measured.counted)}"
     if boundary == "it":
         return it_j, measured.half_width_j, None
     if facility.pue.value is None:
