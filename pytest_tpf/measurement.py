@@ -42,7 +42,6 @@ class Measurement:
         self.ledger = Ledger()
         self.quality: Quality | None = None
         self.extra: dict[str, Any] = {}
-        self.group: str | None = None
         self.params: dict[str, str] = {}
         self.drawn = False
         self.contended: tuple[str, ...] = ()

@@ -146,22 +146,13 @@ class Session:
     def _arm(self) -> None:
         if self._no_meter is not None:
             return
-        try:
-            self._sampler.arm()
-            if self._idle is None:
-                self._idle = self._measure_idle()
-            self._sampler.forget_before(time.perf_counter() - 1.0)
-        except SamplerUnavailable as error:
-            self._no_meter = str(error)
+        self._sampler.arm()
+        if self._idle is None:
+            self._idle = self._measure_idle()
+        self._sampler.forget_before(time.perf_counter() - 1.0)
 
     def _collect(self, start_s: float, end_s: float, refreshes: int = 1) -> Recording | None:
-        if self._no_meter is not None:
-            return None
-        try:
-            return self._sampler.collect(start_s, end_s, refreshes)
-        except SamplerUnavailable as error:
-            self._no_meter = str(error)
-            return None
+        return None if self._no_meter is not None else self._sampler.collect(start_s, end_s, refreshes)
 
     def _measure_idle(self) -> IdlePower:
         """Power while this process does nothing, just before its first measured test."""

@@ -9,7 +9,7 @@ from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.service import tally
 from pytest_tpf.judge.statistics import COVERAGE_95, expanded_uncertainty, ratio_uncertainty
 from pytest_tpf.measure.trace import Span
-from pytest_tpf.measure.window import WindowEnergy, window_energy
+from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy, window_energy
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
 from pytest_tpf.records import Boundary, Energy, Facility, Round, record
 
@@ -41,11 +41,11 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
     prefill, decode = _phases(observation, context)
     return Measured(
         counted=counted,
-        device=counted.within(("gpu:",)),
+        device=counted.within(ACCELERATOR_PREFIXES),
         call_j=_energy(context, [observation.call]).joules,
         rounds=tuple(_round(r, w) for r, w in zip(observation.rounds, windows, strict=True)),
         half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
-        device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(("gpu:",))),
+        device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(ACCELERATOR_PREFIXES)),
         prefill_j=prefill,
         decode_j=decode,
     )

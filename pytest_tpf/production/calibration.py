@@ -6,6 +6,7 @@ and driver.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -70,6 +71,7 @@ def gpu_key(uuid: str, driver_version: str | None) -> str:
     return f"gpu:{uuid.removeprefix('GPU-')}:driver {driver_version or 'unknown'}"
 
 
+@functools.cache  # asked for with every measured test
 def cpu_model() -> str:
     """What the operating system calls the processor."""
     try:

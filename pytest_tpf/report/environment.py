@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -127,6 +128,7 @@ def imported_software(import_names: Iterable[str] = tuple(KNOWN_SOFTWARE)) -> di
     return {name: version[:256] for name, version in sorted(versions.items()) if version}
 
 
+@functools.cache
 def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
