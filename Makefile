@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
-.PHONY: demo test lint types check bench models docs clean
+.PHONY: demo test stress lint types check bench models docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -33,6 +33,10 @@ demo: $(VENV)/.calibrated
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests
+
+# The long variants: minutes and gigabytes, so apart from `make test`.
+stress: $(VENV)/.test
+	$(BIN)/python -m pytest tests -m stress
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
