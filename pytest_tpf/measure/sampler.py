@@ -24,7 +24,7 @@ from pytest_tpf.codec import from_dict
 from pytest_tpf.measure import wire
 from pytest_tpf.measure.sharpen import sharpened
 from pytest_tpf.measure.trace import Edge, Fault, PowerSample, Recording, Trace
-from pytest_tpf.meters.protocol import ChannelInfo, MeterOptions, Status
+from pytest_tpf.meters.protocol import BoardProcess, ChannelInfo, MeterOptions, Status
 from pytest_tpf.records import Accelerator, MeterInfo, record
 
 START_LIMIT_S = 30.0
@@ -176,6 +176,11 @@ class Sampler:
         rows, statuses = answer
         traces = tuple(_trace(channel, *row) for channel, row in zip(channels, rows, strict=True))
         return Recording(traces=traces, statuses=tuple(_status(*row) for row in statuses))
+
+    def processes(self, since: float) -> tuple[BoardProcess, ...]:
+        """Who is on the boards, and what each made of them since an instant; empty where no meter can tell."""
+        rows = self._ask("processes", since, wait_s=1.0)
+        return tuple(from_dict(BoardProcess, row) for row in rows or ())
 
     def forget_before(self, t: float) -> None:
         """Windows that start before ``t`` will not be asked for any more."""
@@ -332,17 +337,8 @@ def _trace(
     )
 
 
-def _status(
-    domain: str, t: float, utilization: float, temperature_c: float, power_limit_w: float, clock_reasons: tuple[str, ...]
-) -> Status:
-    return Status(
-        domain=domain,
-        t=t,
-        utilization=utilization,
-        temperature_c=temperature_c,
-        power_limit_w=power_limit_w,
-        clock_reasons=tuple(clock_reasons),
-    )
+def _status(*row: Any) -> Status:
+    return Status(**dict(zip(Status.__dataclass_fields__, row, strict=True)))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -4,8 +4,8 @@ Commands come in on stdin, answers go out on stdout (``wire``). Whatever a meter
 keeps for diagnosis. The process ends when stdin closes or its parent is gone, and leaves interrupts (Ctrl-C) to its parent.
 
 Commands are (number, name, arguments ...); number 0 wants no answer. Answers are (number, value):
-``arm`` the channels not yet bracketed; ``collect t0 t1 edges_after`` what was recorded; ``stats`` own CPU seconds, armed seconds,
-and each channel's refresh period, jitter and mean read time.
+``arm`` the channels not yet bracketed; ``collect t0 t1 edges_after`` what was recorded; ``processes since`` who is on the boards; ``stats``
+own CPU seconds, armed seconds, and each channel's refresh period, jitter and mean read time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pytest_tpf.codec import as_dict
 from pytest_tpf.measure import wire
 from pytest_tpf.measure.channel_log import ChannelLog
 from pytest_tpf.measure.tracker import PolledTracker, SteppedTracker
-from pytest_tpf.meters.protocol import Channel, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault
+from pytest_tpf.meters.protocol import BoardProcess, Channel, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
 
 ARM_LIMIT_S = 1.0
 """Longest time for ``arm`` to bracket every energy channel."""
@@ -38,6 +38,8 @@ _STATUS_CAPACITY = 200_000
 _PARENT_CHECK_S = 1.0
 _SETTLE_S = 0.25  # beyond the refreshes that a collect waits for
 _UNKNOWN_PERIOD_S = 0.15
+
+STATUS_FIELDS: tuple[str, ...] = tuple(Status.__dataclass_fields__)  # what a status is sent as, in this order
 
 _now = time.perf_counter
 
@@ -100,8 +102,7 @@ class _StatusReader:
         begin = _now()
         try:
             found = self._meter.status()
-            for s in found:
-                self._rows.append((s.domain, s.t, s.utilization, s.temperature_c, s.power_limit_w, tuple(s.clock_reasons)))
+            self._rows.extend(tuple(getattr(status, name) for name in STATUS_FIELDS) for status in found)
         except Exception as error:  # evidence is optional; energy goes on
             print(f"{getattr(self._meter, 'id', '?')}: no more status: {error}", file=sys.stderr)
             return None
@@ -121,6 +122,7 @@ class SamplerLoop:
 
     def __init__(self, opened: Sequence[tuple[Meter, Opened]], linger_s: float, inbox: wire.Inbox, out_fd: int, parent: int) -> None:
         self._readers = [_Reader(channel) for _, found in opened for channel in found.channels]
+        self._meters = [meter for meter, _ in opened]
         self._statuses: deque[tuple[Any, ...]] = deque(maxlen=_STATUS_CAPACITY)
         self._status_readers = [_StatusReader(meter, self._statuses) for meter, _ in opened]
         self._linger_s, self._inbox, self._out_fd, self._parent = linger_s, inbox, out_fd, parent
@@ -183,6 +185,16 @@ class SamplerLoop:
         while self._statuses and self._statuses[0][1] < t - 2 * _STATUS_EVERY_S:
             self._statuses.popleft()
         self._reply(number, None)
+
+    def _do_processes(self, number: int, since: float) -> None:
+        """Who is on the boards. A meter that can't tell, or fails to, has nobody."""
+        rows: list[Any] = []
+        for meter in self._meters:
+            try:
+                rows += [as_dict(process) for process in getattr(meter, "processes", _nobody)(since)]
+            except Exception as error:  # evidence is optional; energy goes on
+                print(f"{getattr(meter, 'id', '?')}: no process list: {error}", file=sys.stderr)
+        self._reply(number, rows)
 
     def _do_stats(self, number: int) -> None:
         running = self._armed_since is not None
@@ -263,6 +275,10 @@ class SamplerLoop:
             return True
         self._next_parent_check = now + _PARENT_CHECK_S
         return os.getppid() == self._parent
+
+
+def _nobody(since: float) -> Sequence[BoardProcess]:
+    return ()
 
 
 def open_all(names: Sequence[str], options: MeterOptions) -> tuple[list[tuple[Meter, Opened]], list[str]]:

@@ -9,6 +9,7 @@ that returns a ``Meter``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -65,7 +66,11 @@ class Channel:
 
 @record
 class Status:
-    """A device's slow evidence at one instant; a figure the device doesn't give is None."""
+    """A device's slow evidence at one instant; a figure the device doesn't give is None.
+
+    ``held_back_s``: by clock reason, for how long the device has been held back since its driver was loaded (s): a counter, exact where
+    looking ten times a second is not. Only the reasons that the device counts are there.
+    """
 
     domain: str
     t: float
@@ -73,6 +78,25 @@ class Status:
     temperature_c: float | None = None
     power_limit_w: float | None = None
     clock_reasons: tuple[str, ...] = ()
+    sm_clock_mhz: float | None = None
+    memory_clock_mhz: float | None = None
+    held_back_s: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@record
+class BoardProcess:
+    """A process that the driver lists on a board. ``name`` is its short name, ``sm_utilization`` its share of the board's time (0..1).
+
+    ``own``: whether it belongs to the process tree that is measured; None where process numbers can't be matched (a container has its own).
+    """
+
+    domain: str
+    device: str
+    pid: int
+    name: str | None = None
+    used_memory_bytes: int | None = None
+    sm_utilization: float | None = None
+    own: bool | None = None
 
 
 @record
@@ -99,7 +123,11 @@ class MeterOptions:
 
 
 class Meter(Protocol):
-    """A source of channels. ``id`` is its name in ``--tpf-meter``."""
+    """A source of channels. ``id`` is its name in ``--tpf-meter``.
+
+    A meter that can tell who uses its devices also has ``processes(since_s) -> Sequence[BoardProcess]``: who is on them now, and what each
+    made of them since that instant. It is called before and after a test, never inside its window.
+    """
 
     id: str
 
