@@ -63,6 +63,8 @@ class Accelerator:
     memory_bytes: int | None = None
     driver_version: str | None = None
     power_limit_w: float | None = None
+    persistence_mode: bool | None = None
+    ecc_mode: bool | None = None
 
 
 @record
@@ -229,7 +231,10 @@ class Model:
 
 @record
 class Workload:
-    """What was asked of the model and what it made of it, over all measured rounds."""
+    """What was asked of the model and what it made of it, over all measured rounds.
+
+    ``output_tokens_min``, ``output_tokens_max``: the shortest and the longest observed request; their mean is output_tokens / requests.
+    """
 
     engine: str | None
     model: Model
@@ -241,6 +246,8 @@ class Workload:
     output_tokens: int
     accepted_tokens: int | None
     token_source: TokenSource | None
+    output_tokens_min: int | None = None
+    output_tokens_max: int | None = None
 
 
 @record
@@ -283,7 +290,8 @@ class Service:
 class Energy:
     """Energy of the counted window (J). Invalid or unmetered is None with reason codes, never 0.
 
-    ``uncertainty_j`` compares runs on the same board; ``absolute_uncertainty_j`` adds the sensor's gain. Both are expanded (95 %).
+    ``uncertainty_j`` compares runs on the same board; ``absolute_uncertainty_j`` adds the sensor's gain. Both are expanded (95 %), and so
+    are ``idle_uncertainty_w`` and, from it and the first, ``net_uncertainty_j``.
     """
 
     it_j: float | None
@@ -302,6 +310,8 @@ class Energy:
     method: str | None
     valid: bool
     reasons: tuple[str, ...] = ()
+    idle_uncertainty_w: float | None = None
+    net_uncertainty_j: float | None = None
 
 
 @record
@@ -314,6 +324,58 @@ class Power:
     limit_w: float | None = None
     headroom: float | None = None
     clock_reasons: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+# --- under which conditions -------------------------------------------------------------------------------------------
+
+
+@record
+class DeviceState:
+    """One board from the start to the end of the counted window. Fractions are of the window.
+
+    ``source``: the fractions come from the board's own counters of time held back, or from looking ten times a second.
+    """
+
+    domain: str
+    temperature_start_c: float | None = None
+    temperature_end_c: float | None = None
+    sm_clock_start_mhz: float | None = None
+    sm_clock_end_mhz: float | None = None
+    sm_clock_mean_mhz: float | None = None
+    memory_clock_mean_mhz: float | None = None
+    thermal_fraction: float | None = None
+    power_brake_fraction: float | None = None
+    power_cap_fraction: float | None = None
+    source: Literal["counter", "polled"] | None = None
+
+
+@record
+class ForeignProcess:
+    """A process on a measured board that doesn't belong to the test. ``sm_utilization``: its share of the board's time (0..1)."""
+
+    device: str
+    pid: int
+    name: str | None = None
+    used_memory_bytes: int | None = None
+    sm_utilization: float | None = None
+
+
+@record
+class Conditions:
+    """What makes a figure comparable, or not. ``flags`` are codes of ``reasons.FLAGS``; each has a warning that gives its figures.
+
+    ``dropped_rounds`` still changed and count as warm-up (they are among ``workload.warmup_rounds``). Drifts are the fitted change from
+    the first round to the last, relative to the mean; None where the rounds didn't repeat the same work, or are fewer than three.
+    """
+
+    flags: tuple[str, ...] = ()
+    dropped_rounds: int = 0
+    joules_per_token_drift: float | None = None
+    joules_per_token_drift_ci95: tuple[float, float] | None = None
+    duration_drift: float | None = None
+    duration_drift_ci95: tuple[float, float] | None = None
+    devices: tuple[DeviceState, ...] = ()
+    foreign_processes: tuple[ForeignProcess, ...] = ()
 
 
 # --- the production function ------------------------------------------------------------------------------------------
@@ -412,6 +474,7 @@ class TestRecord:
     rounds: tuple[Round, ...]
     warnings: tuple[str, ...]
     extra: dict[str, Any]
+    conditions: Conditions = Conditions()
 
     @property
     def joules_per_token(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,10 @@ CLOCK_REASONS = {
     0x080: "hw_power_brake_slowdown",
     0x100: "display_clock_setting",
 }
+
+# Fields that count for how long a reason has held the clocks back (nvml.h, in ns). Older drivers know only the two violation times.
+HELD_BACK_FIELDS = {74: "sw_power_cap", 269: "sw_thermal_slowdown", 270: "hw_thermal_slowdown", 271: "hw_power_brake_slowdown"}
+NS_PER_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ class NvmlBoard:
         self._temperature_c = self._working("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature", args=(nvml.NVML_TEMPERATURE_GPU,))
         self._power_limit_mw = self._working("nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetPowerManagementLimit")
         self._clock_reasons = self._working("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        self._sm_clock_mhz = self._working("nvmlDeviceGetClockInfo", args=(nvml.NVML_CLOCK_SM,))
+        self._memory_clock_mhz = self._working("nvmlDeviceGetClockInfo", args=(nvml.NVML_CLOCK_MEM,))
+        self._held_back = self._held_back_counters()
 
     def is_in_mig_mode(self) -> bool:
         """Whether the board is cut into slices, which NVML can't meter one by one."""
@@ -110,10 +117,12 @@ class NvmlBoard:
             memory_bytes=self._value(lambda: int(nvml.nvmlDeviceGetMemoryInfo(self._handle).total)),
             driver_version=self._value(lambda: str(nvml.nvmlSystemGetDriverVersion())),
             power_limit_w=self._scaled(self._power_limit_mw, 1000),
+            persistence_mode=self._value(lambda: bool(nvml.nvmlDeviceGetPersistenceMode(self._handle))),
+            ecc_mode=self._value(lambda: bool(nvml.nvmlDeviceGetEccMode(self._handle)[0])),
         )
 
     def status(self) -> Status:
-        """Utilization (0..1), temperature (C), enforced power limit (W) and clock event reasons, now."""
+        """Utilization (0..1), temperature (C), enforced power limit (W), clocks (MHz), what holds them back and for how long (s), now."""
         rates = self._value(self._utilization)
         bits = self._value(self._clock_reasons) or 0
         return Status(
@@ -123,7 +132,25 @@ class NvmlBoard:
             temperature_c=self._scaled(self._temperature_c, 1),
             power_limit_w=self._scaled(self._power_limit_mw, 1000),
             clock_reasons=tuple(name for bit, name in CLOCK_REASONS.items() if bits & bit),
+            sm_clock_mhz=self._scaled(self._sm_clock_mhz, 1),
+            memory_clock_mhz=self._scaled(self._memory_clock_mhz, 1),
+            held_back_s=self._value(self._held_back) or {},
         )
+
+    def _held_back_counters(self) -> Callable[[], dict[str, float]] | None:
+        """A call that gives every such counter that works on this board (s): one call for the fields, or one for each violation time."""
+        answers = self._value(lambda: self._nvml.nvmlDeviceGetFieldValues(self._handle, list(HELD_BACK_FIELDS))) or ()
+        fields = [field for field, answer in zip(HELD_BACK_FIELDS, answers, strict=False) if not answer.nvmlReturn]
+        if fields:
+            return lambda: self._counted_fields_s(fields)
+        policies = {"sw_power_cap": self._nvml.NVML_PERF_POLICY_POWER, "thermal": self._nvml.NVML_PERF_POLICY_THERMAL}
+        calls = {name: self._working("nvmlDeviceGetViolationStatus", args=(policy,)) for name, policy in policies.items()}
+        working = {name: call for name, call in calls.items() if call is not None}
+        return (lambda: {name: call().violationTime / NS_PER_S for name, call in working.items()}) if working else None
+
+    def _counted_fields_s(self, fields: Sequence[int]) -> dict[str, float]:
+        values = self._nvml.nvmlDeviceGetFieldValues(self._handle, fields)
+        return {HELD_BACK_FIELDS[v.fieldId]: v.value.ullVal / NS_PER_S for v in values if not v.nvmlReturn}
 
     def guarded(self, call: Callable[[], _T]) -> Callable[[], _T]:
         """``call`` with the driver's error as a ``ReadFault`` that names the board."""

@@ -12,12 +12,15 @@ from pytest_tpf.records import (
     BudgetResult,
     Ceiling,
     Ci,
+    Conditions,
     Cpu,
     Derived,
+    DeviceState,
     Distribution,
     Energy,
     Environment,
     Facility,
+    ForeignProcess,
     Generator,
     Goodput,
     Host,
@@ -57,6 +60,8 @@ def environment() -> Environment:
                 memory_bytes=150754820096,
                 driver_version="570.86.15",
                 power_limit_w=700.0,
+                persistence_mode=True,
+                ecc_mode=True,
             ),
         ),
         software={"pytest": "9.2.0", "pytest-tpf": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
@@ -130,8 +135,38 @@ def _workload(**changes: Any) -> Workload:
         "output_tokens": 6144,
         "accepted_tokens": 5888,
         "token_source": "engine",
+        "output_tokens_min": 48,
+        "output_tokens_max": 64,
     }
     return Workload(**{**plain, **changes})
+
+
+def conditions(**changes: Any) -> Conditions:
+    plain: dict[str, Any] = {
+        "flags": ("temperature_drift", "shared_board"),
+        "dropped_rounds": 1,
+        "joules_per_token_drift": 0.0176,
+        "joules_per_token_drift_ci95": (0.0176, 0.0176),
+        "duration_drift": 0.0,
+        "duration_drift_ci95": (0.0, 0.0),
+        "devices": (
+            DeviceState(
+                domain="gpu:0",
+                temperature_start_c=41.0,
+                temperature_end_c=52.0,
+                sm_clock_start_mhz=1980.0,
+                sm_clock_end_mhz=1965.0,
+                sm_clock_mean_mhz=1971.4,
+                memory_clock_mean_mhz=3201.0,
+                thermal_fraction=0.0,
+                power_brake_fraction=0.0,
+                power_cap_fraction=0.02,
+                source="counter",
+            ),
+        ),
+        "foreign_processes": (ForeignProcess(device=GPU, pid=4242, name="python3", used_memory_bytes=2147483648, sm_utilization=0.11),),
+    }
+    return Conditions(**{**plain, **changes})
 
 
 def measured_test(**changes: Any) -> TestRecord:
@@ -181,6 +216,8 @@ def measured_test(**changes: Any) -> TestRecord:
             trust="measured",
             method="nvml energy counter, interpolated between refresh edges",
             valid=True,
+            idle_uncertainty_w=1.5,
+            net_uncertainty_j=20.0,
         ),
         "power": Power(mean_w=426.0, peak_w=611.0, p99_w=598.0, limit_w=700.0, headroom=0.3914, clock_reasons={"sw_power_cap": 0.02}),
         "production": Production(
@@ -231,6 +268,7 @@ def measured_test(**changes: Any) -> TestRecord:
         ),
         "warnings": ("cpu:0 and dram:0 are not metered: RAPL is readable by root only",),
         "extra": {"dataset": "additions", "seeds": [1, 2, 3]},
+        "conditions": conditions(),
     }
     return TestRecord(**{**plain, **changes})
 
