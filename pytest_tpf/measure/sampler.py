@@ -1,7 +1,8 @@
 """The test process's end of the sampler: start the helper, mark windows by time alone, ask afterwards what happened around them.
 
 A window costs two clock readings. The helper shares the clock (``time.perf_counter`` is CLOCK_MONOTONIC, one for all processes).
-Nothing here hangs or raises because the helper died: what it can't tell any more comes back as a ``sampler_lost`` fault.
+Nothing here hangs or raises because the helper died: what it can't tell any more comes back as a ``sampler_lost`` fault, and the next
+``arm`` starts another.
 """
 
 from __future__ import annotations
@@ -10,18 +11,15 @@ import atexit
 import contextlib
 import dataclasses
 import os
-import select
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from pytest_tpf.codec import from_dict
-from pytest_tpf.measure import wire
+from pytest_tpf.measure.helper import Helper, Lost
 from pytest_tpf.measure.sharpen import sharpened
 from pytest_tpf.measure.trace import Edge, Fault, PowerSample, Recording, Trace
 from pytest_tpf.meters.protocol import BoardProcess, ChannelInfo, MeterOptions, Status
@@ -30,18 +28,15 @@ from pytest_tpf.records import Accelerator, MeterInfo, record
 START_LIMIT_S = 30.0
 """NVML takes seconds to start where the driver isn't kept loaded; beyond this something is stuck."""
 
+RESTARTS = 3
+"""How often a lost helper is started again in one run: what goes wrong more often than that is not an accident."""
+
 _ANSWER_LIMIT_S = 3.0  # beyond what the helper itself waits for
-_STOP_LIMIT_S = 1.0
 _FORKED = "this process was forked from the one that measures; it can't measure"
-_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pytest_tpf.measure.sampler_process import main; main()"
 
 
 class SamplerUnavailable(Exception):
     """No meter can be read here. The text is one line for the user."""
-
-
-class _Lost(Exception):
-    """The helper is gone or doesn't answer; the text says what is known."""
 
 
 @record
@@ -56,7 +51,8 @@ class SamplerInfo:
 
 
 class Sampler:
-    """One helper process and what it knows. Usable from any thread; in a forked child it does nothing and says so.
+    """A helper process, what it knows, and another one where it is lost. Usable from any thread; in a forked child it does nothing and
+    says so.
 
     ``meters``: names for ``--tpf-meter``; ``linger_s``: how long sampling goes on after ``rest``, so that the next window finds it running.
     """
@@ -64,20 +60,21 @@ class Sampler:
     def __init__(self, meters: Sequence[str], options: MeterOptions, linger_s: float = 1.0) -> None:
         self._order = (tuple(meters), dataclasses.asdict(options), linger_s, os.getpid())
         self._owner = os.getpid()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stderr: IO[bytes] | None = None
-        self._inbox: wire.Inbox | None = None
+        self._helper: Helper | None = None
+        self._origin: tuple[tuple[str, ...], dict[str, str]] | None = None
+        self._restarts_left = RESTARTS
+        self._restarted: tuple[Fault, ...] = ()
         self._info: SamplerInfo | None = None
         self._lock = threading.RLock()
         self._number = 0
         self._closed = False
         self.lost: str | None = None
-        """Why nothing can be recorded any more, in one line; None while all is well."""
+        """Why nothing can be recorded at present, in one line; None while all is well."""
 
     @property
     def pid(self) -> int | None:
         """The helper's process id; None before it is launched."""
-        return None if self._process is None else self._process.pid
+        return None if self._helper is None else self._helper.process.pid
 
     # --- life
 
@@ -85,25 +82,17 @@ class Sampler:
         """Start the helper without waiting for its meters (``start`` does). Raises SamplerUnavailable."""
         self._refuse_fork()
         with self._lock:
-            if self._process is not None or self._closed:
+            if self._helper is not None or self._closed:
                 return
-            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
+            # A helper that is started again finds what the first one found, whatever tests did to this process meanwhile.
+            self._origin = self._origin or (tuple(sys.path), dict(os.environ))
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOT, *sys.path],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._stderr,
-                    bufsize=0,
-                    start_new_session=True,  # Ctrl-C is for pytest alone
-                )
-            except OSError as error:
+                self._helper = Helper(*self._origin)
+            except (OSError, ValueError) as error:
                 raise SamplerUnavailable(f"the sampler can't be started: {error}") from None
-            assert self._process.stdout is not None
-            self._inbox = wire.Inbox(self._process.stdout.fileno())
             atexit.register(self.close)
-            with contextlib.suppress(_Lost):  # start() will say what happened
-                self._send(self._order)
+            with contextlib.suppress(Lost):  # start() will say what happened
+                self._helper.send(self._order)
 
     def start(self) -> SamplerInfo:
         """Start the helper and open the meters; what was found. Again: the same answer.
@@ -117,64 +106,102 @@ class Sampler:
                 return self._info
             if self._closed:
                 raise SamplerUnavailable("the sampler is closed")
-            self.launch()
             try:
-                answer, content = self._receive(time.monotonic() + START_LIMIT_S)
-            except _Lost as lost:
+                self._info = self._opened()
+            except SamplerUnavailable:
                 self.close()
-                raise SamplerUnavailable(str(lost)) from None
-            if answer != "ready":
-                self.close()
-                raise SamplerUnavailable(str(content))
-            self._info = _info(content)
+                raise
             return self._info
+
+    def _opened(self) -> SamplerInfo:
+        """What the helper found, launched if need be. Raises SamplerUnavailable."""
+        self.launch()
+        assert self._helper is not None
+        try:
+            answer, content = self._helper.receive(START_LIMIT_S)
+        except Lost as lost:
+            raise SamplerUnavailable(f"{lost}, while its meters were opened") from None
+        if answer != "ready":
+            raise SamplerUnavailable(str(content))
+        return _info(content)
 
     def close(self) -> None:
         """End the helper, gently and then not; returns soon whatever happens. Harmless when repeated or in a forked child."""
         if self._forked():
             return
         with self._lock:
-            process, stderr = self._process, self._stderr
             if self._closed:
                 return
             self._closed = True
             atexit.unregister(self.close)
-            if process is not None:
+            if self._helper is not None:
                 if self.lost is None:
-                    with contextlib.suppress(_Lost):
-                        self._send((0, "stop"))
-                _end(process)
+                    with contextlib.suppress(Lost):
+                        self._helper.send((0, "stop"))
+                self._helper.end()
             self.lost = self.lost or "the sampler is closed"
-            if stderr is not None:
-                stderr.close()
+
+    def _revived(self) -> bool:
+        """Whether another helper took the place of the lost one, with the same channels."""
+        if self._forked() or self._info is None or self._closed or not self._restarts_left:
+            return False
+        with self._lock:
+            self._restarts_left -= 1
+            lost, self._helper = self.lost, None
+            try:
+                self._same_again(self._info)
+            except SamplerUnavailable as unavailable:
+                self.lost = f"{lost}; another one could not take its place: {unavailable}"
+                return False
+            self.lost = None
+            self._restarted = (Fault(t=time.perf_counter(), code="sampler_lost", text=f"{lost}; another one took its place"),)
+            return True
+
+    def _same_again(self, before: SamplerInfo) -> None:
+        """Start a helper whose channels are those of ``before``; raises SamplerUnavailable, with none running, where that can't be had."""
+        try:
+            if self._opened().channels != before.channels:
+                raise SamplerUnavailable("it found other meters")
+        except SamplerUnavailable:
+            if self._helper is not None:
+                self._helper.end()
+            raise
 
     # --- sampling
 
     def arm(self) -> tuple[str, ...]:
         """Sample from now on; returns once every energy channel is bracketed, after about a second at most.
 
-        The answer names the domains that aren't: their windows will be ``not_bracketed``.
+        The answer names the domains that aren't: their windows will be ``not_bracketed``. A lost helper is started again, ``RESTARTS``
+        times at most.
         """
         missing = self._ask("arm", wait_s=1.0)
+        if self.lost is not None and self._revived():
+            missing = self._ask("arm", wait_s=1.0)
         return () if missing is None or self._info is None else tuple(self._info.channels[index].domain for index in missing)
 
     def rest(self) -> None:
         """Sampling may stop, ``linger_s`` from now."""
+        self._restarted = ()
         self._tell("rest")
 
     def collect(self, t0: float, t1: float, edges_after: int = 2) -> Recording:
         """What happened around (``t0``, ``t1``): waits until every energy channel has ``edges_after`` edges after ``t1``, within bounds.
 
         One edge brackets the window. The second says how power went on after its end, which places a job's stop inside the last refresh.
-        A lost helper gives traces without readings and with a ``sampler_lost`` fault.
+        A lost helper gives traces without readings and with a ``sampler_lost`` fault; of one that was started again the fault lies before
+        its first reading.
         """
-        answer = self._ask("collect", t0, t1, edges_after, wait_s=2.0 + max(0.0, t1 - time.perf_counter()))
         channels = self._info.channels if self._info is not None else ()
+        patience_s = max((channel.patience_s for channel in channels), default=0.0)
+        answer = self._ask("collect", t0, t1, edges_after, wait_s=2.0 + patience_s + max(0.0, t1 - time.perf_counter()))
         if answer is None:
             fault = Fault(t=t1, code="sampler_lost", text=self.lost or "the sampler was not started")
             return Recording(traces=tuple(Trace(channel=channel, faults=(fault,)) for channel in channels))
         rows, statuses = answer
         traces = tuple(_trace(channel, *row) for channel, row in zip(channels, rows, strict=True))
+        if self._restarted:
+            traces = tuple(dataclasses.replace(trace, faults=(*self._restarted, *trace.faults)) for trace in traces)
         return Recording(traces=traces, statuses=tuple(_status(*row) for row in statuses))
 
     def processes(self, since: float) -> tuple[BoardProcess, ...]:
@@ -210,25 +237,33 @@ class Sampler:
     def _tell(self, *command: Any) -> None:
         if self._forked():
             return
-        with self._lock, contextlib.suppress(_Lost):
+        with self._lock:
             if self._usable():
-                self._send((0, *command))
+                self._talk(lambda helper: helper.send((0, *command)))
 
     def _ask(self, *command: Any, wait_s: float) -> Any:
         """The helper's answer, or None where it is lost (``lost`` then says why)."""
         if self._forked():
             return None
-        with self._lock, contextlib.suppress(_Lost):
-            if not self._usable():
-                return None
-            self._number += 1
-            self._send((self._number, *command))
-            deadline = time.monotonic() + wait_s + _ANSWER_LIMIT_S
-            while True:
-                number, value = self._receive(deadline)
-                if number == self._number:  # an older number is the answer to a question that was interrupted
-                    return value
-        return None
+        with self._lock:
+            return self._talk(lambda helper: self._answer(helper, command, wait_s + _ANSWER_LIMIT_S)) if self._usable() else None
+
+    def _answer(self, helper: Helper, command: tuple[Any, ...], limit_s: float) -> Any:
+        self._number += 1
+        helper.send((self._number, *command))
+        while True:
+            number, value = helper.receive(limit_s)
+            if number == self._number:  # an older number is the answer to a question that was interrupted
+                return value
+
+    def _talk(self, talk: Callable[[Helper], Any]) -> Any:
+        assert self._helper is not None
+        try:
+            return talk(self._helper)
+        except Lost as lost:
+            more = "" if self._restarts_left else f"; it was started again {RESTARTS} times already"
+            self.lost = f"{lost}{more}"
+            return None
 
     def _usable(self) -> bool:
         return self._info is not None and self.lost is None
@@ -243,46 +278,6 @@ class Sampler:
     def _refuse_fork(self) -> None:
         if self._forked():
             raise SamplerUnavailable(_FORKED)
-
-    def _send(self, message: Any) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            wire.send(self._process.stdin.fileno(), message)
-        except OSError:
-            raise self._is_lost("stopped") from None
-
-    def _receive(self, deadline: float) -> Any:
-        assert self._inbox is not None
-        poll = select.poll()
-        poll.register(self._inbox.fd, select.POLLIN)
-        while True:
-            try:
-                message = next(self._inbox.messages(), None)
-            except (ValueError, EOFError, TypeError):
-                raise self._is_lost("sent something unreadable") from None
-            if message is not None:
-                return message
-            if self._inbox.closed:
-                raise self._is_lost("stopped")
-            if not poll.poll(max(deadline - time.monotonic(), 0.0) * 1000):
-                raise self._is_lost("does not answer")
-            self._inbox.fill()
-
-    def _is_lost(self, what: str) -> _Lost:
-        """Remember why. A helper that is alive but mute is ended, so that a late answer can't be taken for another."""
-        if self._process is not None:
-            _end(self._process)
-        ended = f" (exit status {self._process.returncode})" if self._process is not None else ""
-        self.lost = self.lost or f"the sampler's process {what}{ended}{self._last_words()}"
-        return _Lost(self.lost)
-
-    def _last_words(self) -> str:
-        if self._stderr is None or self._stderr.closed:
-            return ""
-        self._stderr.seek(0)
-        lines = self._stderr.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return f": {lines[-1].strip()}" if lines else ""
 
 
 def meter_id(channel: ChannelInfo) -> str:
@@ -339,20 +334,3 @@ def _trace(
 
 def _status(*row: Any) -> Status:
     return Status(**dict(zip(Status.__dataclass_fields__, row, strict=True)))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close its stdin, wait, terminate, wait, kill: it is gone and reaped afterwards."""
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-    for insist in (None, process.terminate, process.kill):
-        if insist is not None:
-            insist()
-        try:
-            process.wait(_STOP_LIMIT_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    if process.stdout is not None:
-        process.stdout.close()

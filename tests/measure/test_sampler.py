@@ -217,7 +217,7 @@ def test_a_helper_that_dies_at_the_start_leaves_its_last_words(known):
         known(exit=3)
 
 
-def test_a_killed_helper_costs_the_measurement_and_nothing_else(known):
+def test_a_killed_helper_costs_one_measurement_and_nothing_else(known):
     sampler = known()
     sampler.arm()
     os.kill(sampler.pid, signal.SIGKILL)
@@ -225,11 +225,16 @@ def test_a_killed_helper_costs_the_measurement_and_nothing_else(known):
     energy = energies(recording, span)["node"]
     assert (energy.joules, energy.reasons) == (None, ("not_bracketed", "sampler_lost"))
     assert "exit status -9" in sampler.lost
-    assert sampler.arm() == ()
     assert sampler.cpu_share() is None
     assert sampler.measured_periods() == {"known:node": None}
     sampler.rest()
     sampler.forget_before(0.0)
+    assert sampler.arm() == ()
+    recording, span = window(sampler, 0.1)
+    assert energies(recording, span)["node"].joules == pytest.approx(POWER_W * (span[1] - span[0]), rel=0.01)
+    assert [fault.text for fault in recording.traces[0].faults] == [
+        "the sampler's process stopped (exit status -9); another one took its place"
+    ]
 
 
 def test_a_helper_that_hangs_is_given_up_and_ended(known, monkeypatch):
