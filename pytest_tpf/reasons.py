@@ -58,6 +58,16 @@ REASONS: tuple[Reason, ...] = (
         "See `nvidia-smi` and the kernel's log; reset the board or restart the machine.",
     ),
     Reason(
+        "source_late",
+        "A source that is asked afterwards (a server) did not answer in time.",
+        "Look whether the server is overloaded; `timeout_s` in the meter's file gives it longer.",
+    ),
+    Reason(
+        "clock_stepped",
+        "The clock that a source's readings are placed by was set while the test ran, so they can't be placed in the window.",
+        "Run again once the clock is synchronised; let NTP slew it instead of stepping.",
+    ),
+    Reason(
         "sampler_lost",
         "The helper process that reads the meters ended or stopped answering (out of memory, killed).",
         "The warnings of the test hold its last words. Later tests of the run have no energy either: run again.",

@@ -1,4 +1,6 @@
-"""The helper process that reads meters: one loop, no threads, so a read never waits for the interpreter lock of the code under test.
+"""The helper process that reads meters: one loop, so a read never waits for the interpreter lock of the code under test.
+
+Channels that are asked afterwards (``history``) wait for their sources in threads beside the loop; everything else happens in it.
 
 Commands come in on stdin, answers go out on stdout (``wire``). Whatever a meter's library prints goes to stderr, which the test process
 keeps for diagnosis. The process ends when stdin closes or its parent is gone, and leaves interrupts (Ctrl-C) to its parent.
@@ -27,6 +29,7 @@ from typing import Any
 from pytest_tpf.codec import as_dict
 from pytest_tpf.measure import wire
 from pytest_tpf.measure.channel_log import ChannelLog
+from pytest_tpf.measure.history import Bell, HistoryReader, Question
 from pytest_tpf.measure.tracker import PolledTracker, SteppedTracker
 from pytest_tpf.meters.protocol import BoardProcess, Channel, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
 
@@ -53,6 +56,7 @@ class _Reader:
         self.log = ChannelLog()
         self.tracker = SteppedTracker(info.poll_s) if info.stepped and info.quantity == "energy_j" else PolledTracker(info.poll_s)
         self.alive = True
+        assert channel.read is not None
         self._read = channel.read
         self._reads, self._reading_s = 0, 0.0
 
@@ -84,6 +88,14 @@ class _Reader:
         """How long ``readings`` more of them take at most, if the channel is well."""
         period_s = self.log.period_and_jitter_s()[0] or _UNKNOWN_PERIOD_S
         return (readings + 0.5) * period_s + _SETTLE_S
+
+    def stats(self) -> tuple[float | None, float | None, float | None]:
+        """Refresh period, jitter and mean time of a read (s), None while unknown."""
+        return (*self.log.period_and_jitter_s(), self.mean_read_s())
+
+    def row(self, t0: float, t1: float) -> tuple[Any, ...]:
+        """What was recorded around (``t0``, ``t1``)."""
+        return (*self.log.between(t0, t1), list(self.log.faults), *self.log.period_and_jitter_s())
 
     def _stop(self, code: str, text: str) -> None:
         self.alive = False
@@ -121,7 +133,10 @@ class SamplerLoop:
     """Samples while armed, answers commands, and rests ``linger_s`` after being told to."""
 
     def __init__(self, opened: Sequence[tuple[Meter, Opened]], linger_s: float, inbox: wire.Inbox, out_fd: int, parent: int) -> None:
-        self._readers = [_Reader(channel) for _, found in opened for channel in found.channels]
+        channels = [channel for _, found in opened for channel in found.channels]
+        self._live = {index: _Reader(channel) for index, channel in enumerate(channels) if channel.read is not None}
+        self._bell = Bell()
+        self._asked = {i: HistoryReader(channel, self._bell.ring) for i, channel in enumerate(channels) if channel.history is not None}
         self._meters = [meter for meter, _ in opened]
         self._statuses: deque[tuple[Any, ...]] = deque(maxlen=_STATUS_CAPACITY)
         self._status_readers = [_StatusReader(meter, self._statuses) for meter, _ in opened]
@@ -151,7 +166,10 @@ class SamplerLoop:
         now = _now()
         wake = min(self._queue[0][0] if self._queue else math.inf, self._rest_at or math.inf, self._next_parent_check)
         wake = min([wake, *(pending.deadline for pending in self._pending)])
-        if select.select([self._inbox.fd], [], [], max(wake - now, 0.0))[0]:
+        heard = select.select([self._inbox.fd, self._bell.fd], [], [], max(wake - now, 0.0))[0]
+        if self._bell.fd in heard:
+            self._bell.heard()
+        if self._inbox.fd in heard:
             self._inbox.fill()
         for number, name, *arguments in self._inbox.messages():
             getattr(self, f"_do_{name}")(number, *arguments)
@@ -160,15 +178,17 @@ class SamplerLoop:
         now, self._rest_at = _now(), None
         if self._armed_since is None:
             self._armed_since, self._cpu_at_arm = now, time.process_time()
-            for reader in self._readers:
+            for reader in self._live.values():
                 if reader.alive:
                     reader.tracker.restart(now)
                     self._push(now, reader)
             for status in self._status_readers:
                 self._push(now, status)
+        for source in self._asked.values():
+            source.arm()
         since = self._armed_since
         # Two edges: the power before the window's first refresh tells where in it a job began.
-        self._wait_for(number, 2, since, now + ARM_LIMIT_S, lambda: self._not_bracketed(since))
+        self._wait_for(number, self._has_readings(2, since), now + ARM_LIMIT_S, lambda: self._not_bracketed(since))
 
     def _do_rest(self, number: int) -> None:
         self._rest_at = _now() + self._linger_s
@@ -176,11 +196,18 @@ class SamplerLoop:
 
     def _do_collect(self, number: int, t0: float, t1: float, edges_after: int) -> None:
         armed = self._armed_since is not None
-        waits = [reader.wait_limit_s(edges_after) for reader in self._readers if armed and reader.info.energy]
-        self._wait_for(number, edges_after, t1, max(_now(), t1) + max(waits, default=0.0), lambda: self._recorded(t0, t1))
+        waits = [reader.wait_limit_s(edges_after) for reader in self._live.values() if armed and reader.info.energy]
+        enough, read_by = self._has_readings(edges_after, t1), max(_now(), t1) + max(waits, default=0.0)
+        questions = {index: source.ask(t0, t1) for index, source in self._asked.items()}
+
+        def ready() -> bool:
+            return (_now() >= read_by or enough()) and all(question.over for question in questions.values())
+
+        deadline = max([read_by, *(question.deadline for question in questions.values())])
+        self._wait_for(number, ready, deadline, lambda: self._recorded(t0, t1, questions))
 
     def _do_forget(self, number: int, t: float) -> None:
-        for reader in self._readers:
+        for reader in self._live.values():
             reader.log.forget_before(t)
         while self._statuses and self._statuses[0][1] < t - 2 * _STATUS_EVERY_S:
             self._statuses.popleft()
@@ -200,8 +227,9 @@ class SamplerLoop:
         running = self._armed_since is not None
         cpu_s = self._cpu_s + (time.process_time() - self._cpu_at_arm if running else 0.0)
         armed_s = self._armed_s + (_now() - (self._armed_since or 0.0) if running else 0.0)
-        readers = [(*reader.log.period_and_jitter_s(), reader.mean_read_s()) for reader in self._readers]
-        self._reply(number, (cpu_s, armed_s, readers))
+        stats = {index: reader.stats() for index, reader in self._live.items()}
+        stats |= {index: source.stats() for index, source in self._asked.items()}
+        self._reply(number, (cpu_s, armed_s, [stats[index] for index in sorted(stats)]))
 
     def _do_stop(self, number: int) -> None:
         self._reply(number, None)
@@ -242,25 +270,27 @@ class SamplerLoop:
 
     # --- answers
 
-    def _lacking(self, readings: int, after: float) -> list[_Reader]:
-        """Energy channels without ``readings`` readings (edges, if stepped) after an instant."""
-        return [reader for reader in self._readers if reader.info.energy and reader.alive and reader.log.count_after(after) < readings]
+    def _has_readings(self, readings: int, after: float) -> Callable[[], bool]:
+        """Whether every live energy channel has ``readings`` readings (edges, if stepped) after an instant, or none will come."""
+        energy = [reader for reader in self._live.values() if reader.info.energy]
+        return lambda: self._armed_since is None or all(not r.alive or r.log.count_after(after) >= readings for r in energy)
 
     def _not_bracketed(self, since: float) -> list[int]:
-        energy = [(index, reader) for index, reader in enumerate(self._readers) if reader.info.energy]
+        energy = [(index, reader) for index, reader in self._live.items() if reader.info.energy]
         return [index for index, reader in energy if not reader.alive or reader.log.count_after(since) < 1]
 
-    def _recorded(self, t0: float, t1: float) -> Any:
-        channels = [(*r.log.between(t0, t1), list(r.log.faults), *r.log.period_and_jitter_s()) for r in self._readers]
+    def _recorded(self, t0: float, t1: float, questions: dict[int, Question]) -> Any:
+        rows = {index: reader.row(t0, t1) for index, reader in self._live.items()}
+        rows |= {index: source.row(questions[index]) for index, source in self._asked.items()}
         margin_s = 2 * _STATUS_EVERY_S
-        return channels, [row for row in self._statuses if t0 - margin_s <= row[1] <= t1 + margin_s]
+        return [rows[index] for index in sorted(rows)], [row for row in self._statuses if t0 - margin_s <= row[1] <= t1 + margin_s]
 
-    def _wait_for(self, number: int, readings: int, after: float, deadline: float, answer: Callable[[], Any]) -> None:
-        self._pending.append(_Pending(number, lambda: not self._lacking(readings, after), deadline, answer))
+    def _wait_for(self, number: int, ready: Callable[[], bool], deadline: float, answer: Callable[[], Any]) -> None:
+        self._pending.append(_Pending(number, ready, deadline, answer))
 
     def _answer_pending(self) -> None:
         for pending in list(self._pending):
-            if self._armed_since is None or _now() >= pending.deadline or pending.ready():
+            if _now() >= pending.deadline or pending.ready():
                 self._pending.remove(pending)
                 self._reply(pending.number, pending.answer())
 

@@ -1,4 +1,4 @@
-"""What a meter is: something that opens channels, each a number that can be read.
+"""What a meter is: something that opens channels, each a number that can be read now, or asked for afterwards.
 
 Meters run inside the sampler's own process, so a ``read`` never waits for the interpreter lock of the code under test.
 A meter knows nothing of tests, tokens or budgets. All times are ``time.perf_counter()`` seconds (one clock for all processes).
@@ -22,11 +22,15 @@ class MeterUnavailable(Exception):
 
 
 class ReadFault(Exception):
-    """One reading failed for good. ``code`` is a reason code of the report (``device_lost``, ``counter_unreadable`` ...)."""
+    """A reading failed. ``code`` is a reason code of the report (``device_lost``, ``counter_unreadable`` ...).
 
-    def __init__(self, code: str, text: str) -> None:
+    The channel is left alone until sampling is asked for again; with ``passing`` it goes on, for the next reading is right again.
+    """
+
+    def __init__(self, code: str, text: str, *, passing: bool = False) -> None:
         super().__init__(text)
         self.code = code
+        self.passing = passing
 
 
 @record
@@ -39,6 +43,10 @@ class ChannelInfo:
     ``energy``: the energy of ``domain`` comes from this channel (exactly one channel of a domain says so).
     ``resolution_j``: the counter's least step (J). ``gain``: relative standard uncertainty of the sensor's scale.
     ``averaging_s``: the time over which a power gauge averages, where known.
+
+    For a channel with a history ``poll_s`` is how long to wait before asking again, ``patience_s`` how long after the window's end its
+    readings may take to arrive, and ``wall_clock`` says that its readings carry this machine's time of day, so that a step of that clock
+    spoils them.
     """
 
     meter: str
@@ -54,14 +62,49 @@ class ChannelInfo:
     resolution_j: float | None = None
     gain: float | None = None
     averaging_s: float | None = None
+    patience_s: float = 3.0
+    wall_clock: bool = False
+
+
+@record
+class Reading:
+    """A value that was taken at some instant between ``t_lo`` and ``t_hi``: joules (cumulative) or watts."""
+
+    t_lo: float
+    t_hi: float
+    value: float
+
+
+@record
+class History:
+    """What a source tells afterwards about a window.
+
+    ``readings``: in the order of time, from a few before the window to a few after it where there are any. ``faults``: (instant, reason
+    code, one line). ``complete``: there is a reading after the window, so asking again gives nothing better. ``period_s``: the spacing of
+    the readings as the source measured it; None leaves it to the readings themselves.
+    """
+
+    readings: tuple[Reading, ...] = ()
+    faults: tuple[tuple[float, str, str], ...] = ()
+    complete: bool
+    period_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A readable number: ``read()`` returns joules (cumulative, unwrapped) or watts; it raises ``ReadFault``."""
+    """A number that is read as it goes, or asked for afterwards: exactly one of ``read`` and ``history`` is given.
+
+    ``read()`` returns joules (cumulative, unwrapped) or watts. ``history(t0, t1)`` says what was read around that window; it is called in
+    a thread of its own, one call at a time, and may wait. Both raise ``ReadFault``.
+    """
 
     info: ChannelInfo
-    read: Callable[[], float]
+    read: Callable[[], float] | None = None
+    history: Callable[[float, float], History] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.read is None) == (self.history is None):
+            raise ValueError(f"the channel of {self.info.domain} needs either read or history")
 
 
 @record
@@ -114,12 +157,16 @@ class MeterOptions:
     """What the user said about meters. Plain values only: they cross a process boundary as JSON.
 
     ``watched_pid``: the process whose tree the ``estimate`` meter follows. ``cpu_tdp_w``: its processor's TDP (W), None = assumed.
-    ``powercap_root``: where RAPL zones are looked for (tests point it at a tree of their own).
+    ``powercap_root``: where RAPL zones are looked for (tests point it at a tree of their own). ``prometheus``: the URL of a server or a
+    TOML file. ``replay``: a recording, whose times are moved by ``replay_offset_s`` (s).
     """
 
     watched_pid: int
     cpu_tdp_w: float | None = None
     powercap_root: str = "/sys/class/powercap"
+    prometheus: str | None = None
+    replay: str | None = None
+    replay_offset_s: float = 0.0
 
 
 class Meter(Protocol):

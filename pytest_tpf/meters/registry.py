@@ -132,7 +132,7 @@ def _one_energy_per_domain(pairs: Sequence[OpenMeter]) -> tuple[list[OpenMeter],
             info = channel.info
             if info.energy and owners.setdefault(info.domain, meter.id) != meter.id:
                 notes.append(f"{info.domain}: the energy is {owners[info.domain]}'s; {meter.id}'s stands beside it")
-                channel = Channel(dataclasses.replace(info, energy=False), channel.read)
+                channel = dataclasses.replace(channel, info=dataclasses.replace(info, energy=False))
             channels.append(channel)
         resolved.append((meter, dataclasses.replace(opened, channels=tuple(channels))))
     return resolved, notes
