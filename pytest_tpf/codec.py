@@ -20,7 +20,7 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 
 def as_dict(value: Any) -> Any:
     """A record as JSON-ready builtins: dataclasses become dicts, tuples become lists."""
-    cls = type(value)
+    cls: Any = type(value)
     if cls in _LEAVES:
         return value
     if (names := _names(cls)) is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 
 from pytest_tpf.cli.main import CHECK_FAILED, OK, UNUSABLE, fail
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.read import read_report
+from pytest_tpf.report.read import scan_report
 from pytest_tpf.report.text import counted, plain
-from pytest_tpf.report.validate import validate
+from pytest_tpf.report.validate import checked
 
 _ORDER = ("measured", "replayed", "estimated", "without energy")
 
@@ -27,16 +26,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _validate(file: str) -> int:
     try:
-        report = read_report(file)
+        report = checked(scan_report(file))
     except ReportError as error:
         return fail("validate", error, UNUSABLE)
-    problems = validate(report)
-    for problem in problems:
+    for problem in report.problems:
         print(f"{plain(file)}: {problem}", file=sys.stderr)
-    if problems:
+    if report.problems:
         return CHECK_FAILED
-    trusts = Counter(test["energy"]["trust"] or "without energy" for test in report["tests"])
+    trusts = {trust or "without energy": count for trust, count in report.tally.trusts.items()}
     kinds = ", ".join(f"{count} {trust}" for trust, count in sorted(trusts.items(), key=lambda item: _ORDER.index(item[0])))
-    tests = counted(report["summary"]["tests"], "test")
-    print(f"{plain(file)}: valid tpf-report {report['schema_version']}, {tests}{f' ({kinds})' if kinds else ''}")
+    tests = counted(report.head["summary"]["tests"], "test")
+    print(f"{plain(file)}: valid tpf-report {report.head['schema_version']}, {tests}{f' ({kinds})' if kinds else ''}")
     return OK

@@ -2,91 +2,134 @@
 
 from __future__ import annotations
 
-import json
-import math
+import errno
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+import stat
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.walk import walk
-from pytest_tpf.report.wording import kind, printable, show
+from pytest_tpf.report.stream import JsonStream, key_twice
+from pytest_tpf.report.walk import check_depth
+from pytest_tpf.report.wording import kind, printable
 
-MAX_BYTES = 64 * 2**20  # a row takes about 6 kB, and parsed JSON up to some 25 times its text
-_MAX_INTEGER_CHARS = 20  # 64 bits and a sign
-_MAX_FLOAT_CHARS = 400  # longer than any float's shortest and any exact decimal that people write
+MAX_BYTES = 64 * 2**20  # of a report that is held whole: some 15,000 tests; parsed JSON takes up to some 25 times its text
+MAX_SCANNED_BYTES = 4 * 2**30  # of a report that is read test by test: about a million tests
+
+Part = tuple[str | int, Any]
+"""A member of the report by its name, or one of its tests by its number; ``tests`` itself comes before them, empty."""
 
 
 def read_report(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """The parsed report in ``path``; it is JSON and an object, but not validated (see ``validate``).
+    """The parsed report in ``path``, held whole; it is JSON and an object, but not validated (see ``validate``).
 
     Raises:
-        ReportError: not readable, larger than ``max_bytes``, not UTF-8, not JSON, a key twice, NaN or infinity, a number beyond
+        ReportError: not a readable file, larger than ``max_bytes``, not UTF-8, not JSON, a key twice, NaN or infinity, a number beyond
             64 bits or a float's range, nested too deeply, or not an object.
+    """
+    report: dict[str, Any] = {}
+    for key, value in scan_report(path, max_bytes=max_bytes):
+        if isinstance(key, int):
+            report["tests"].append(value)
+        else:
+            report[key] = value
+    return report
+
+
+def scan_report(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BYTES) -> Iterator[Part]:
+    """The parts of the report in ``path``, one after the other, so that only one test at a time is in memory. Not validated.
+
+    ``schema_version`` comes before the first test, wherever the file has it. Where ``tests`` is no array, it comes as it is.
+
+    Raises:
+        ReportError: as ``read_report``, when the scan gets there.
     """
     where = printable(os.fspath(path))
     try:
-        report = _parse(_text(_bytes(Path(path), max_bytes)))
+        with _opened(path) as file:
+            yield from _parts(file, max_bytes)
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         raise ReportError(f"{where}: can't be read: {getattr(error, 'strerror', None) or error}") from None
     except ReportError as error:
         raise ReportError(f"{where}: {error}") from None
-    if not isinstance(report, dict):
-        raise ReportError(f"{where}: holds {kind(report)}, expected object")
-    return report
 
 
-def _bytes(path: Path, max_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ReportError(f"larger than {max_bytes} bytes")
-    return content
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    # without O_NONBLOCK, opening a pipe waits until somebody writes to it
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISREG(mode):
+        return file
+    file.close()
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise ReportError("is not a regular file; save the report to one first")
 
 
-def _text(content: bytes) -> str:
-    if content.startswith(b"\xef\xbb\xbf"):
-        raise ReportError("starts with a byte order mark; JSON is plain UTF-8")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ReportError(f"not UTF-8 (byte {error.start}: {error.reason})") from None
+def _parts(file: BinaryIO, max_bytes: int) -> Iterator[Part]:
+    stream = JsonStream(file, max_bytes)
+    if not stream.next_is("{"):
+        whole = stream.value()
+        stream.end()
+        raise ReportError(f"holds {kind(whole)}, expected object")
+    seen: set[str] = set()
+    for name in _names(stream):
+        if name in seen:
+            raise ReportError(key_twice(name))
+        seen.add(name)
+        if name == "tests" and stream.next_is("["):
+            if "schema_version" not in seen:
+                yield from _version_ahead(file, max_bytes)
+            yield name, []
+            yield from enumerate(_items(stream))
+        else:
+            yield name, _bounded(stream.value())
 
 
-def _parse(text: str) -> Any:
-    try:
-        parsed = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float)
-    except json.JSONDecodeError as error:
-        raise ReportError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
-    except RecursionError:
-        raise ReportError("nested too deeply") from None
-    for _ in walk(parsed):  # also bounds what the parser's own limit let through
-        pass
-    return parsed
+def _names(stream: JsonStream) -> Iterator[str]:
+    """The names of an object whose brace was taken; the caller takes each value."""
+    more = not stream.next_is("}")
+    while more:
+        name = stream.value()
+        if not isinstance(name, str):
+            raise ReportError(f"a key is {kind(name)}, expected string")
+        stream.expect(":")
+        yield name
+        more = stream.next_is(",")
+        if not more:
+            stream.expect("}")
+    stream.end()
 
 
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    parsed = dict(pairs)
-    if len(parsed) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ReportError(f"key {show(twice)} stands twice in one object")
-    return parsed
+def _items(stream: JsonStream) -> Iterator[Any]:
+    """The values of an array whose bracket was taken."""
+    more = not stream.next_is("]")
+    while more:
+        yield _bounded(stream.value())
+        more = stream.next_is(",")
+        if not more:
+            stream.expect("]")
 
 
-def _constant(name: str) -> NoReturn:
-    raise ReportError(f"{name} is not JSON: numbers are finite")
+def _version_ahead(file: BinaryIO, max_bytes: int) -> Iterator[Part]:
+    """Of a report that has its version behind its tests (JSON objects have no order): a scan of its own."""
+    here = file.tell()
+    file.seek(0)
+    stream = JsonStream(file, max_bytes)
+    stream.expect("{")
+    for name in _names(stream):
+        value = None
+        if name == "tests" and stream.next_is("["):
+            for _ in _items(stream):
+                pass
+        else:
+            value = stream.value()
+        if name == "schema_version":
+            yield name, value
+            break
+    file.seek(here)
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > _MAX_INTEGER_CHARS:
-        raise ReportError(f"an integer has {len(digits)} digits, more than {_MAX_INTEGER_CHARS}")
-    return int(digits)
-
-
-def _float(digits: str) -> float:
-    value = float(digits) if len(digits) <= _MAX_FLOAT_CHARS else math.inf
-    if not math.isfinite(value):
-        raise ReportError(f"number {digits[:20]}{'...' if len(digits) > 20 else ''} is out of range")
+def _bounded(value: Any) -> Any:
+    check_depth(value)
     return value

@@ -1,21 +1,22 @@
-"""Is this a valid report? Every problem is one line: where, and what is wrong."""
+"""Is this a valid report? Every problem is one line: where, and what is wrong.
+
+A report is judged part by part, its tests one after the other and then the rest, so that one from a file never has to be held whole.
+"""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from pytest_tpf.report.against import problems_against
 from pytest_tpf.report.errors import ReportError
+from pytest_tpf.report.read import Part
 from pytest_tpf.report.schema import load_schema, schema_for
-from pytest_tpf.report.walk import walk
-from pytest_tpf.report.wording import json_path, kind, line, say, show
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
-    from jsonschema.protocols import Validator
+from pytest_tpf.report.tally import Tally
+from pytest_tpf.report.walk import is_plain_json, walk
+from pytest_tpf.report.wording import json_path, kind, line, show
 
 MAX_PROBLEMS = 100
 
@@ -29,20 +30,98 @@ def validate(report: Any) -> list[str]:
     if not isinstance(report, dict):
         return [f"$: is {kind(report)}, expected object"]
     if "schema_version" not in report:
-        return ["$: missing key 'schema_version'; is this a report?"]
-    problems = list(itertools.islice(_problems(report), MAX_PROBLEMS + 1))
+        return list(_of_version(report))
+    plain = all(is_plain_json(part) for _, part in _parts(report))
+    problems = [] if plain else list(itertools.islice(_not_json(report), MAX_PROBLEMS + 1))
+    return _cut(problems) if problems else checked(_parts(report)).problems
+
+
+def checked(parts: Iterable[Part]) -> Validation:
+    """The validation of a report whose parts went by."""
+    validation = Validation()
+    for _ in validation.tests(parts):
+        pass
+    return validation
+
+
+class Validation:
+    """One report as it goes by.
+
+    Attributes:
+        problems: what is wrong, one line each; known when ``tests`` is exhausted.
+        head: the report without its tests (``tests`` is empty).
+        tally: what its valid tests come to.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.head: dict[str, Any] = {}
+        self.tally = Tally()
+        self._closed: bool | None = None
+
+    def tests(self, parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+        """The valid tests, one by one; ends early where problems abound, or no schema is known for the report."""
+        for key, value in parts:
+            if isinstance(key, str):
+                self.head[key] = value
+            elif not self._version_is_known() or len(self.problems) > MAX_PROBLEMS:
+                break
+            elif not self._take(problems_of_test(value, key, closed=self._closed is True)):
+                self.tally.add(value)
+                yield value
+        else:
+            self._check_head()
+        self.problems = _cut(self.problems)
+
+    def _take(self, problems: Iterable[str]) -> bool:
+        found = list(itertools.islice(problems, MAX_PROBLEMS + 1))
+        self.problems += found
+        return bool(found)
+
+    def _version_is_known(self) -> bool:
+        if self._closed is None and not self._take(_of_version(self.head)):
+            self._closed = schema_for(self.head["schema_version"]) is load_schema()
+        return self._closed is not None
+
+    def _check_head(self) -> None:
+        if self._version_is_known():
+            self._take(problems_against(self.head, "Report", closed=self._closed is True))
+            self._take(() if self.problems else self.tally.miscounts(self.head["summary"]))
+
+
+def problems_of_test(test: Any, index: int, *, closed: bool) -> Iterator[str]:
+    """What is wrong with the report's test number ``index``: against the schema, else what the schema can't say."""
+    path, sound = ("tests", index), True
+    for problem in problems_against(test, "TestRecord", closed=closed, path=path):
+        sound = False
+        yield problem
+    if sound:
+        yield from _contradictions(test, json_path(path))
+
+
+def _of_version(head: Mapping[str, Any]) -> Iterator[str]:
+    if "schema_version" not in head:
+        yield "$: missing key 'schema_version'; is this a report?"
+        return
+    version = head["schema_version"]
+    if not isinstance(version, str):
+        yield f"$.schema_version: is {kind(version)}, expected string"
+        return
+    try:
+        schema_for(version)
+    except ReportError as error:
+        yield line("$.schema_version", str(error))
+
+
+def _parts(report: dict[str, Any]) -> Iterator[Part]:
+    """A report in memory as ``scan_report`` gives one from a file."""
+    tests = report.get("tests")
+    yield from (report | {"tests": []} if isinstance(tests, list) else report).items()
+    yield from enumerate(tests if isinstance(tests, list) else ())
+
+
+def _cut(problems: list[str]) -> list[str]:
     return [*problems[:MAX_PROBLEMS], "... and more problems"] if len(problems) > MAX_PROBLEMS else problems
-
-
-def _problems(report: dict[str, Any]) -> Iterator[str]:
-    """Three sieves, each only for what came through the one before."""
-    sound = True
-    for sieve in (_not_json, _against_schema, _contradictions):
-        for problem in sieve(report):
-            sound = False
-            yield problem
-        if not sound:
-            return
 
 
 def _not_json(report: dict[str, Any]) -> Iterator[str]:
@@ -60,63 +139,10 @@ def _not_json(report: dict[str, Any]) -> Iterator[str]:
         yield f"$: {error}"
 
 
-def _against_schema(report: dict[str, Any]) -> Iterator[str]:
-    version = report["schema_version"]
-    if not isinstance(version, str):
-        yield f"$.schema_version: is {kind(version)}, expected string"
-        return
-    try:
-        schema = schema_for(version)
-    except ReportError as error:
-        yield line("$.schema_version", str(error))
-        return
-    for problem in _validator(schema is load_schema()).iter_errors(report):
-        yield line(json_path(problem.absolute_path), say(problem))
-
-
-@functools.cache
-def _validator(closed: bool) -> Validator:
-    from jsonschema import Draft202012Validator, validators
-    from referencing import Registry
-
-    # a registry of our own: jsonschema's default one fetches what it doesn't know over the network
-    speaking: Any = validators.extend(Draft202012Validator, {"if": _condition})  # type: ignore[no-untyped-call]
-    validator: Validator = speaking(load_schema() if closed else schema_for("1.9999.0"), registry=Registry())
-    return validator
-
-
-def _condition(validator: Any, condition: Any, instance: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
-    """``if`` / ``then`` / ``else``, with the sentence that stands beside the condition as the message."""
-    from jsonschema.exceptions import ValidationError
-
-    branch = "then" if validator.evolve(schema=condition).is_valid(instance) else "else"
-    if branch in schema and not validator.evolve(schema=schema[branch]).is_valid(instance):
-        yield ValidationError(schema.get("description", "breaks a condition of the schema"))
-
-
-# --- what the schema can't say ----------------------------------------------------------------------------------------
-
-
-def _contradictions(report: dict[str, Any]) -> Iterator[str]:
-    """Figures of a schema-valid report that contradict each other."""
-    yield from _miscounts(report["summary"], report["tests"])
-    for index, test in enumerate(report["tests"]):
-        intervals = [("mandated.joules_per_token", test["mandated"]["joules_per_token"]["ci95"])]
-        intervals += [(f"budgets[{place}]", budget["ci95"]) for place, budget in enumerate(test["budgets"])]
-        for place, interval in intervals:
-            if interval is not None and interval[0] > interval[1]:
-                yield f"$.tests[{index}].{place}.ci95: low {show(interval[0])} is above high {show(interval[1])}"
-
-
-def _miscounts(summary: Mapping[str, Any], tests: list[Any]) -> Iterator[str]:
-    counted = {
-        "tests": len(tests),
-        "measured": sum(test["energy"]["it_j"] is not None and test["energy"]["trust"] == "measured" for test in tests),
-        "failed_budgets": sum(budget["verdict"] == "fail" for test in tests for budget in test["budgets"]),
-        "total_output_tokens": sum(test["workload"]["output_tokens"] for test in tests),
-    }
-    for name, count in counted.items():
-        if summary[name] != count:
-            yield line(f"$.summary.{name}", f"{show(summary[name])}, but the rows under tests give {show(count)}")
-    if (summary["total_it_j"] is not None) != any(test["energy"]["it_j"] is not None for test in tests):
-        yield "$.summary.total_it_j: must be known where the it_j of a test is, and null otherwise"
+def _contradictions(test: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Figures of a schema-valid test that contradict each other."""
+    intervals = [("mandated.joules_per_token", test["mandated"]["joules_per_token"]["ci95"])]
+    intervals += [(f"budgets[{place}]", budget["ci95"]) for place, budget in enumerate(test["budgets"])]
+    for place, interval in intervals:
+        if interval is not None and interval[0] > interval[1]:
+            yield f"{path}.{place}.ci95: low {show(interval[0])} is above high {show(interval[1])}"

@@ -73,8 +73,8 @@ def test_validate_says_what_each_file_is(broken):
     assert done.returncode == 1
     assert done.stdout == f"{GOLDEN}: valid tpf-report 1.0.0, 3 tests (1 measured, 1 estimated, 1 without energy)\n"
     assert done.stderr.splitlines() == [
-        f"{broken}: $.facility.pue.value: 0.9 is less than 1",
         f"{broken}: $.tests[0].energy: an energy that is not null needs its method and its trust",
+        f"{broken}: $.facility.pue.value: 0.9 is less than 1",
     ]
 
 
