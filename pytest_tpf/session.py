@@ -103,8 +103,8 @@ class Session:
     def sampling(self, measurement: Measurement) -> Iterator[None]:
         """Around a test's body: its devices are this process's alone, engines are observed and the meters sampled."""
         shared = self._shared_devices()
-        with exclusive(list(shared), LOCK_LIMIT_S) as contended:
-            measurement.contended = tuple(shared[device] for device in contended)
+        with exclusive(list(shared), LOCK_LIMIT_S) as turn:
+            measurement.contended = tuple(shared[device] for device in turn.contended)
             self._arm()
             try:
                 with observing(self._engines, measurement.ledger.add_generation):
