@@ -213,6 +213,6 @@ def _owner(descriptor: int) -> str:
 def _started(pid: int) -> str:
     """When a process started, in clock ticks since the machine did (proc(5), field 22); "?" where that can't be seen."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):
         return "?"
