@@ -80,7 +80,7 @@ def one_window(worker: subprocess.Popen[str] | None, seconds: float) -> tuple[fl
 def measure(
     counter_period_s: float, windows: int, seconds: float, python: Path | None, seed: int
 ) -> list[tuple[float, float, float, float]]:
-    """(true, ours, our 95 % uncertainty, Zeus's) joules of each window; NaN for what is missing."""
+    """(true, ours, half of our 95 % interval, Zeus's) joules of each window; NaN for what is missing."""
     rng = random.Random(seed)
     board = Board(shape="square", base_w=150.0, swing_w=150.0, period_s=WAVE_PERIOD_S, counter_period_s=counter_period_s)
     rows = []
@@ -97,7 +97,7 @@ def measure(
                 ours = energy_of_spans(trace, [(t0, t1)])
                 nan = float("nan")
                 rows.append(
-                    (board.true_energy_j(t0, t1), ours.joules or nan, 2 * (ours.uncertainty_j or nan), nan if zeus_j is None else zeus_j)
+                    (board.true_energy_j(t0, t1), ours.joules or nan, (ours.half_width_j or nan), nan if zeus_j is None else zeus_j)
                 )
         sampler.close()
     return rows
@@ -131,8 +131,8 @@ def main() -> int:
     table, met = [], True
     for counter_period_s, goal in GOALS.items():
         rows = measure(counter_period_s, given.windows, given.seconds, python, given.seed)
-        true_j, ours_j, doubled_u_j, zeus_j = (list(column) for column in zip(*rows, strict=True))
-        covered = sum(abs(o - t) <= u for t, o, u in zip(true_j, ours_j, doubled_u_j, strict=True)) / len(rows)
+        true_j, ours_j, half_width_j, zeus_j = (list(column) for column in zip(*rows, strict=True))
+        covered = sum(abs(o - t) <= u for t, o, u in zip(true_j, ours_j, half_width_j, strict=True)) / len(rows)
         table.append([*summary("pytest-tpf", counter_period_s, true_j, ours_j), f"{100 * covered:.0f} %"])
         if any(z == z for z in zeus_j):
             table.append([*summary("ZeusMonitor", counter_period_s, true_j, zeus_j), "-"])

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.service import tally
-from pytest_tpf.judge.statistics import COVERAGE_95, expanded_uncertainty, ratio_uncertainty
+from pytest_tpf.judge.statistics import expanded_uncertainty, ratio_uncertainty
 from pytest_tpf.measure.trace import Span
 from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy, window_energy
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
 from pytest_tpf.records import Boundary, Energy, Facility, Round, record
+from pytest_tpf.uncertainty import COVERAGE_95
 
 
 @record
@@ -80,7 +81,7 @@ def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None
     known = [(e, t) for e, t in zip(joules, tokens, strict=True) if e is not None]
     spread = ratio_uncertainty([e for e, _ in known], [t for _, t in known])
     type_a_j = None if spread is None else spread * sum(tokens)
-    return expanded_uncertainty(type_a_j, len(known), counted.uncertainty_j)
+    return expanded_uncertainty(type_a_j, len(known), counted.spread)
 
 
 def _phases(observation: Observation, context: Context) -> tuple[float | None, float | None]:

@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pytest_tpf.records import Distribution
-
-COVERAGE_95 = 1.959963984540054
-"""Half-width of a normal 95 % interval in standard deviations."""
+from pytest_tpf.uncertainty import Spread
 
 
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
@@ -67,16 +65,16 @@ def ratio_uncertainty(numerators: Sequence[float], denominators: Sequence[float]
     return math.sqrt(n * residuals / (n - 1)) / total
 
 
-def expanded_uncertainty(type_a: float | None, rounds: int, type_b: float) -> float:
-    """Half-width of the 95 % interval: type A (with its small-sample t) and type B (normal) in quadrature.
+def expanded_uncertainty(type_a: float | None, rounds: int, type_b: Spread) -> float:
+    """Half-width of the 95 % interval from the spread over rounds (type A) and the meter's own (type B).
 
-    Effective degrees of freedom by Welch-Satterthwaite (JCGM 100:2008, G.4); without rounds to spread over, type B alone.
+    The rounds' scatter contains the meter's own already, and nothing counts twice (JCGM 100:2008, 4.3.10): so the two are not added but the
+    wider interval counts, each with its own coverage factor: Student's t for the few rounds (G.3), the meter's for its distribution. In
+    simulation this holds the truth in 95 to 99 of 100 cases; adding in quadrature does in 95 to 99 as well, with wider intervals from five
+    rounds on, and Welch-Satterthwaite on the scatter net of the meter's in 89 to 97.
     """
-    if not type_a or rounds < 2:
-        return COVERAGE_95 * type_b
-    combined = math.hypot(type_a, type_b)
-    degrees_of_freedom = (rounds - 1) * (combined / type_a) ** 4
-    return t_quantile(0.975, degrees_of_freedom) * combined
+    by_rounds = t_quantile(0.975, rounds - 1) * type_a if type_a and rounds >= 2 else 0.0
+    return max(by_rounds, type_b.expanded)
 
 
 def quantile(ordered: Sequence[float], fraction: float) -> float:

@@ -14,9 +14,7 @@ import math
 from collections.abc import Sequence
 
 from pytest_tpf.measure.trace import Edge
-
-HIDDEN_SWING = 0.05
-"""Power inside one refresh is never taken to be known better than within 5 %: swings faster than the refresh leave no mark on it."""
+from pytest_tpf.uncertainty import Spread, normal, total, triangular
 
 _NEIGHBOURS = 2  # intervals on either side in which the range of power is looked for
 
@@ -32,6 +30,10 @@ class Curve:
         """The index of the edge that begins the interval holding ``t`` (the last instant belongs to the last interval)."""
         found = bisect.bisect_right(self._edges, t, key=lambda edge: edge.t) - 1
         return min(max(found, 0), len(self._edges) - 2)
+
+    def edge(self, index: int) -> Edge:
+        """The edge that begins interval ``index``; the one after the last interval is the last edge."""
+        return self._edges[index]
 
     def bounds(self, index: int) -> tuple[float, float]:
         """When the interval that edge ``index`` begins starts and ends."""
@@ -63,16 +65,20 @@ class Curve:
         step_s = duration_s * (after_w - power_w) / (after_w - before_w)
         return edge.joules + before_w * min(elapsed_s, step_s) + after_w * max(elapsed_s - step_s, 0.0)
 
-    def inside_uncertainty_j(self, index: int, covered_s: float) -> float:
-        """Standard uncertainty (J) of the energy in ``covered_s`` seconds of an interval, from not knowing how power ran inside it.
+    def inside_spread(self, index: int, covered_s: float, swing: float) -> Spread:
+        """How far the energy (J) in ``covered_s`` seconds of an interval may be off, for not knowing how power ran inside it.
 
-        With power between ``low_w`` and ``high_w`` the covered part holds between ``least`` and ``most``; taken as uniform (GUM 4.3.7).
+        With power between ``low_w`` and ``high_w`` the covered part holds between ``least`` and ``most``: triangular, because one step of
+        power is more likely than the extremes. What swings too fast to show in the counter at all is ``swing`` of the power (standard
+        deviation): energy then wanders between the edges as a bridge does, whose variance is greatest in the middle.
         """
         low_w, high_w = self._power_range_w(index)
-        rest_s, joules = self.duration_s(index) - covered_s, self.joules(index)
+        duration_s, joules = self.duration_s(index), self.joules(index)
+        rest_s = duration_s - covered_s
         least = max(low_w * covered_s, joules - high_w * rest_s)
         most = min(high_w * covered_s, joules - low_w * rest_s)
-        return max(most - least, 0.0) / math.sqrt(12)
+        hidden_j = swing * joules * math.sqrt(max(covered_s * rest_s, 0.0)) / duration_s if duration_s > 0 else 0.0
+        return total([triangular(max(most - least, 0.0) / 2), normal(hidden_j)])
 
     def edge_weights(self, ends: Sequence[tuple[float, int]]) -> dict[int, tuple[float, float]]:
         """How the energy between ``ends`` (instant, +1 or -1) moves with each edge: (per second of its time, per joule of its value)."""
@@ -87,13 +93,17 @@ class Curve:
         return weights
 
     def _power_range_w(self, index: int) -> tuple[float, float]:
-        around = [self.mean_power_w(i) for i in range(index - _NEIGHBOURS, index + _NEIGHBOURS + 1)]
-        known = [power_w for power_w in around if power_w is not None]
-        low_w, high_w = min(known), max(known)
-        power_w = self.mean_power_w(index) or 0.0
-        beside = [p for p in (self.mean_power_w(index - 1), self.mean_power_w(index + 1)) if p is not None]
-        if beside and power_w > max(beside):  # a peak that no neighbour shows: its top may lie as far above
-            high_w = max(high_w, 2 * power_w - min(beside))
-        if beside and power_w < min(beside):
-            low_w = min(low_w, 2 * power_w - max(beside))
-        return max(0.0, min(low_w, power_w * (1 - HIDDEN_SWING))), max(high_w, power_w * (1 + HIDDEN_SWING))
+        """The least and the greatest power (W) that ran in or near an interval."""
+        around = [self._power_extremes_w(i) for i in range(index - _NEIGHBOURS, index + _NEIGHBOURS + 1)]
+        known = [extremes for extremes in around if extremes is not None]
+        return max(0.0, min(low for low, _ in known)), max(high for _, high in known)
+
+    def _power_extremes_w(self, index: int) -> tuple[float, float] | None:
+        """Between which powers (W) an interval ran. A peak that no neighbour shows may have a top as far above; a dip likewise."""
+        power_w = self.mean_power_w(index)
+        if power_w is None:
+            return None
+        beside = [p for p in (self.mean_power_w(index - 1), self.mean_power_w(index + 1)) if p is not None] or [power_w]
+        low_w = 2 * power_w - max(beside) if power_w < min(beside) else power_w
+        high_w = 2 * power_w - min(beside) if power_w > max(beside) else power_w
+        return low_w, high_w

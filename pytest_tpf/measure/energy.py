@@ -10,9 +10,13 @@ from pytest_tpf.measure import gauge
 from pytest_tpf.measure.counter import Curve
 from pytest_tpf.measure.trace import Fault, Span, Trace, merged_spans
 from pytest_tpf.records import record
+from pytest_tpf.uncertainty import COVERAGE_95, Spread, total, uniform
 
 TOO_SHORT = 0.5
 """An energy whose 95 % interval is wider than this share of it to either side is not reported: ``window_too_short``."""
+
+UNSEEN_SWING = 0.1
+"""Assumed where nothing shows how power runs between two refreshes: a tenth of it up and down (standard deviation)."""
 
 _GAP_PERIODS = 3.0  # an end inside an interval longer than this many refreshes lies in a gap of the sampling
 
@@ -21,15 +25,29 @@ _GAP_PERIODS = 3.0  # an end inside an interval longer than this many refreshes 
 class DomainEnergy:
     """Energy of one domain (J), None where ``reasons`` say why.
 
-    ``uncertainty_j`` (standard, type B): edge timing, resolution, and what power did inside a refresh. ``gain_uncertainty_j`` (standard):
-    the sensor's scale, which cancels between runs on the same board; None where nothing is known of it.
+    ``spread``: how far it may be off (type B): edge timing, resolution, and what power did inside a refresh. ``gain_uncertainty_j``
+    (standard): the sensor's scale, which cancels between runs on the same board; None where nothing is known of it.
     """
 
     joules: float | None
-    uncertainty_j: float | None
+    spread: Spread | None
     gain_uncertainty_j: float | None
-    valid: bool
     reasons: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        """Whether the energy is known."""
+        return self.joules is not None
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        """The standard uncertainty without the sensor's scale (J)."""
+        return None if self.spread is None else self.spread.standard
+
+    @property
+    def half_width_j(self) -> float | None:
+        """Half of the comparative 95 % interval (J)."""
+        return None if self.spread is None else self.spread.expanded
 
 
 def energy_of_spans(trace: Trace, spans: Iterable[Span]) -> DomainEnergy:
@@ -59,8 +77,8 @@ def shortest_window_s(trace: Trace, relative: float, swing: float = 1.0) -> floa
     """The window (s) from which on energy is known within ``relative`` (95 %), at random phase; None while the refresh is unknown.
 
     ``swing`` is the step of power at the window's ends relative to the power inside (1 = from nothing to full load and back). A step at a
-    random place in a refresh of length T leaves its energy uncertain by P swing T / 12 (``Curve.inside_uncertainty_j`` averaged in squares
-    over the place), twice; half the resolution adds to it where power is known.
+    random place in a refresh of length T leaves its energy uncertain by P swing T / 17 (``Curve.inside_spread`` averaged in squares over
+    the place), twice; what swings too fast for the counter, edge timing and resolution add to it.
 
     Raises:
         ValueError: ``relative`` is not positive.
@@ -69,10 +87,10 @@ def shortest_window_s(trace: Trace, relative: float, swing: float = 1.0) -> floa
         raise ValueError(f"relative must be positive, not {relative}")
     if trace.period_s is None:
         return None
-    end_s = trace.period_s * swing / 12
+    end_s = trace.period_s * math.hypot(swing / math.sqrt(288), hidden_swing(trace) / math.sqrt(6))
     timing_s = _median([edge.t_hi - edge.t_lo for edge in trace.edges[-100:]]) / math.sqrt(12)
     resolution_s = _resolution_s(trace)
-    return 2.0 * math.sqrt(2.0) * math.hypot(end_s, timing_s, resolution_s) / relative
+    return COVERAGE_95 * math.sqrt(2.0) * math.hypot(end_s, timing_s, resolution_s) / relative
 
 
 def _of_counter(trace: Trace, spans: tuple[Span, ...]) -> DomainEnergy:
@@ -86,22 +104,30 @@ def _of_counter(trace: Trace, spans: tuple[Span, ...]) -> DomainEnergy:
     first, last = curve.interval(start), curve.interval(end) + 1
     if any(curve.joules(index) < 0 for index in range(first, last)):
         codes = ("counter_reset", *(code for code in codes if code != "counter_reset"))
+    in_gap = _ends_in_gap(trace, curve, spans)
+    if in_gap and last - first == 1:
+        codes = (*codes, "sampling_gap")  # nothing was seen of this window but a mean over a longer time
     if codes:
         return _unknown(*codes)
-    joules = sum(curve.at(t1) - curve.at(t0) for t0, t1 in spans)
-    return _judged(trace, joules, _counter_uncertainty_j(trace, curve, spans), _ends_in_gap(trace, curve, spans))
+    return _judged(trace, *_drawn(trace, curve, spans), in_gap)
 
 
-def _counter_uncertainty_j(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> float:
+def _drawn(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> tuple[float, Spread]:
+    """The energy of the spans under the curve (J), and how far it may be off."""
     ends = [(t, sign) for t0, t1 in spans for t, sign in ((t0, -1), (t1, +1))]
     resolution_j = trace.channel.resolution_j or 0.0
-    squares = 0.0
+    parts: list[Spread] = []
     for index, (per_s, per_j) in curve.edge_weights(ends).items():
-        bracket_s = trace.edges[index].t_hi - trace.edges[index].t_lo
-        squares += ((per_s * bracket_s) ** 2 + (per_j * resolution_j) ** 2) / 12
-    for index, covered_s in _partly_covered(curve, spans).items():
-        squares += curve.inside_uncertainty_j(index, covered_s) ** 2
-    return math.sqrt(squares)
+        edge = curve.edge(index)
+        parts += [uniform(abs(per_s) * (edge.t_hi - edge.t_lo) / 2), uniform(abs(per_j) * resolution_j / 2)]
+    swing = hidden_swing(trace)
+    parts += [curve.inside_spread(index, covered_s, swing) for index, covered_s in _partly_covered(curve, spans).items()]
+    return sum(curve.at(t1) - curve.at(t0) for t0, t1 in spans), total(parts)
+
+
+def hidden_swing(trace: Trace) -> float:
+    """How power runs between two refreshes (standard deviation relative to its mean): as a gauge beside the counter shows, or assumed."""
+    return UNSEEN_SWING if trace.swing is None else trace.swing
 
 
 def _partly_covered(curve: Curve, spans: tuple[Span, ...]) -> dict[int, float]:
@@ -122,30 +148,28 @@ def _ends_in_gap(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> bool:
 
 def _of_gauge(trace: Trace, spans: tuple[Span, ...]) -> DomainEnergy:
     start, end = spans[0][0], spans[-1][1]
+    edges = gauge.as_counter(trace)
     times = [sample.t for sample in trace.powers]
-    inside = bool(times) and times[0] <= start and end <= times[-1]
+    inside = len(edges) > 1 and edges[0].t <= start and end <= edges[-1].t
     codes = _fault_codes(trace.faults, *_bracket(times, start, end))
     if not inside or codes:
         return _unknown(*(() if inside else ("not_bracketed",)), *codes)
     if gauge.longest_gap_s(trace.powers, spans) > gauge.allowed_gap_s(trace):
         return _unknown("sampling_gap")
-    joules = sum(gauge.integral_j(trace.powers, t0, t1) for t0, t1 in spans)
-    return _judged(trace, joules, gauge.uncertainty_j(trace, spans), in_gap=False)
+    curve = Curve(edges)
+    joules, spread = _drawn(trace, curve, spans)
+    return _judged(trace, joules, total([spread, gauge.own_spread(trace, curve, spans)]), in_gap=False)
 
 
-def _judged(trace: Trace, joules: float, uncertainty_j: float, in_gap: bool) -> DomainEnergy:
-    if 2 * uncertainty_j > TOO_SHORT * joules:
-        return _unknown("sampling_gap" if in_gap else "window_too_short") if uncertainty_j > 0 else _known(trace, joules, 0.0)
-    return _known(trace, joules, uncertainty_j)
-
-
-def _known(trace: Trace, joules: float, uncertainty_j: float) -> DomainEnergy:
+def _judged(trace: Trace, joules: float, spread: Spread, in_gap: bool) -> DomainEnergy:
+    if spread.expanded > TOO_SHORT * joules and spread.variance > 0:
+        return _unknown("sampling_gap" if in_gap else "window_too_short")
     gain = trace.channel.gain
-    return DomainEnergy(joules=joules, uncertainty_j=uncertainty_j, gain_uncertainty_j=None if gain is None else gain * joules, valid=True)
+    return DomainEnergy(joules=joules, spread=spread, gain_uncertainty_j=None if gain is None else gain * joules)
 
 
 def _unknown(*reasons: str) -> DomainEnergy:
-    return DomainEnergy(joules=None, uncertainty_j=None, gain_uncertainty_j=None, valid=False, reasons=tuple(dict.fromkeys(reasons)))
+    return DomainEnergy(joules=None, spread=None, gain_uncertainty_j=None, reasons=tuple(dict.fromkeys(reasons)))
 
 
 def _bracket(times: Sequence[float], start: float, end: float) -> Span:

@@ -1,6 +1,8 @@
-"""Energy from a power gauge: the trapezoid through every reading, interpolated at the ends of each span.
+"""A power gauge read as a counter: what it shows at each refresh, added up over time.
 
-Equal readings are readings too: dropping them turns steps into ramps and constant power into nothing.
+A gauge refreshes in steps, too, and shows the mean of a time that ends at its refresh: shorter than the refresh on some boards (25 of
+every 100 ms), longer on others (1 s). Readings in between repeat it. Equal readings at two refreshes are two readings: dropping one
+would turn steps into ramps and constant power into nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +12,83 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from pytest_tpf.measure.trace import PowerSample, Span, Trace
+from pytest_tpf.measure.counter import Curve
+from pytest_tpf.measure.trace import Edge, PowerSample, Span, Trace
+from pytest_tpf.uncertainty import Spread, total, uniform
 
-HIDDEN_SWING = 0.05  # as for counters: what lies between two readings is never known better than this
+_LEAST_CHANGES = 4  # changes of the reading from which its refresh is told
 _GAP_PERIODS = 5.0
 _LEAST_GAP_S = 0.5
 
 
-def integral_j(powers: Sequence[PowerSample], start: float, end: float) -> float:
-    """Energy (J) between two instants that lie within the readings."""
-    return sum(0.5 * (a.watts + b.watts) * (b.t - a.t) for a, b in _pieces(powers, start, end))
+def refresh_s(powers: Sequence[PowerSample]) -> float | None:
+    """How often the gauge refreshes (s), from when its reading changes; None where it hardly ever does.
+
+    A refresh that brings the same value shows no change: spacings are counted in multiples of the usual one.
+    """
+    times = [sample.t for sample in _changes(powers)]
+    spacings = sorted(b - a for a, b in itertools.pairwise(times))
+    if len(spacings) < _LEAST_CHANGES:
+        return None
+    usual_s = spacings[len(spacings) // 4]
+    return sum(spacings) / sum(max(round(spacing / usual_s), 1) for spacing in spacings)
+
+
+def as_counter(trace: Trace) -> tuple[Edge, ...]:
+    """The edges of the counter that the gauge would be, from zero on: one a refresh (one a reading where the refresh is unknown).
+
+    An edge's bracket is the pause before the reading that showed it; it lies half of the averaging time beyond a refresh back, because the
+    mean of a longer time belongs to the middle of it.
+    """
+    powers, refresh = trace.powers, refresh_s(trace.powers)
+    if len(powers) < 2:
+        return ()
+    usual_s = refresh or trace.period_s or 0.0
+    delay_s = max((trace.channel.averaging_s or 0.0) - usual_s, 0.0) / 2
+    edges = [Edge(t_lo=powers[0].t - delay_s, t_hi=powers[0].t - delay_s, joules=0.0)]
+    last_w = powers[0].watts
+    for before, sample in itertools.pairwise(powers):
+        edge = Edge(t_lo=(sample.t if refresh is None else before.t) - delay_s, t_hi=sample.t - delay_s, joules=0.0)
+        pause_s = edge.t - edges[-1].t
+        if pause_s <= 0:
+            continue
+        if refresh is None or sample.watts != before.watts or pause_s > 1.5 * refresh or sample is powers[-1]:
+            joules = edges[-1].joules + _since_last_j(trace, last_w, sample.watts, pause_s)
+            edges.append(Edge(t_lo=edge.t_lo, t_hi=edge.t_hi, joules=joules))
+            last_w = sample.watts
+    return tuple(edges)
+
+
+def _since_last_j(trace: Trace, last_w: float, now_w: float, pause_s: float) -> float:
+    """Energy between two refreshes (J): what the gauge averaged over is known, before that power went from one reading to the next."""
+    seen_s = min(trace.channel.averaging_s or 0.0, pause_s)
+    return now_w * seen_s + 0.5 * (last_w + now_w) * (pause_s - seen_s)
+
+
+def own_spread(trace: Trace, curve: Curve, spans: Sequence[Span]) -> Spread:
+    """How far energy may be off because a gauge isn't a counter.
+
+    It sees ``averaging_s`` of every refresh T: in the rest, power went from one reading to the next (uniform between them). A mean over
+    more than a refresh blurs the ends of a window: there the energy is off by at most a quarter of the averaging time times the range
+    of power around (uniform).
+    """
+    parts: list[Spread] = []
+    averaging_s = trace.channel.averaging_s or 0.0
+    for start, end in spans:
+        for index in range(curve.interval(start), curve.interval(end) + 1):
+            unseen_s = max(curve.duration_s(index) - averaging_s, 0.0)
+            swing_w = abs((curve.mean_power_w(index) or 0.0) - (curve.mean_power_w(index - 1) or curve.mean_power_w(index) or 0.0))
+            parts.append(uniform(swing_w * unseen_s / 2))
+        parts += [uniform(_blurred_j(trace, t)) for t in (start, end)]
+    return total(parts)
+
+
+def _blurred_j(trace: Trace, t: float) -> float:
+    averaging_s = trace.channel.averaging_s or 0.0
+    if averaging_s <= (trace.period_s or 0.0):
+        return 0.0
+    watts = [sample.watts for sample in _around(trace.powers, t - averaging_s, t + averaging_s)]
+    return 0.25 * averaging_s * (max(watts) - min(watts)) if watts else 0.0
 
 
 def longest_gap_s(powers: Sequence[PowerSample], spans: Sequence[Span]) -> float:
@@ -32,28 +101,8 @@ def allowed_gap_s(trace: Trace) -> float:
     return max(_GAP_PERIODS * (trace.period_s or trace.channel.poll_s), _LEAST_GAP_S)
 
 
-def uncertainty_j(trace: Trace, spans: Sequence[Span]) -> float:
-    """Standard uncertainty (J): when power went from one reading to the next is unknown, and the gauge averages.
-
-    Between readings a and b of duration T the energy lies between a T and b T (uniform). A gauge that averages over A seconds shows the
-    energy of a window moved back by up to A: at each end at most A/2 times the range of power seen around it (uniform).
-    """
-    squares = 0.0
-    for start, end in spans:
-        for a, b in _pieces(trace.powers, start, end):
-            swing_w = max(abs(b.watts - a.watts), HIDDEN_SWING * max(a.watts, b.watts))
-            squares += (swing_w * (b.t - a.t)) ** 2 / 12
-        for t in (start, end):
-            squares += _averaging_j(trace, t) ** 2 / 3
-    return math.sqrt(squares)
-
-
-def _averaging_j(trace: Trace, t: float) -> float:
-    averaging_s = trace.channel.averaging_s
-    if not averaging_s:
-        return 0.0
-    watts = [sample.watts for sample in _around(trace.powers, t - averaging_s, t + averaging_s)]
-    return 0.5 * averaging_s * (max(watts) - min(watts)) if watts else 0.0
+def _changes(powers: Sequence[PowerSample]) -> Iterator[PowerSample]:
+    return (sample for before, sample in itertools.pairwise(powers) if sample.watts != before.watts)
 
 
 def _around(powers: Sequence[PowerSample], start: float, end: float) -> Sequence[PowerSample]:
@@ -61,16 +110,3 @@ def _around(powers: Sequence[PowerSample], start: float, end: float) -> Sequence
     first = max(bisect.bisect_right(powers, start, key=lambda sample: sample.t) - 1, 0)
     last = bisect.bisect_left(powers, end, key=lambda sample: sample.t)
     return powers[first : last + 1]
-
-
-def _pieces(powers: Sequence[PowerSample], start: float, end: float) -> Iterator[tuple[PowerSample, PowerSample]]:
-    """Pairs of neighbouring readings, cut at ``start`` and ``end`` with the power interpolated there."""
-    for a, b in itertools.pairwise(_around(powers, start, end)):
-        t0, t1 = max(a.t, start), min(b.t, end)
-        if t1 > t0:
-            yield _between(a, b, t0), _between(a, b, t1)
-
-
-def _between(a: PowerSample, b: PowerSample, t: float) -> PowerSample:
-    share = (t - a.t) / (b.t - a.t)
-    return PowerSample(t=t, watts=a.watts + share * (b.watts - a.watts))

@@ -54,6 +54,7 @@ class Trace:
 
     ``period_s``: the measured refresh (the median spacing of edges, or of polls where the channel isn't stepped), None if not yet known.
     ``jitter_s``: how far spacings scatter about it (median absolute deviation, scaled to a standard deviation).
+    ``swing``: how far power swings between two refreshes (standard deviation relative to its mean), None where nothing shows it.
     """
 
     channel: ChannelInfo
@@ -62,6 +63,7 @@ class Trace:
     faults: tuple[Fault, ...] = ()
     period_s: float | None = None
     jitter_s: float | None = None
+    swing: float | None = None
 
 
 @record

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pytest_tpf.measure.energy import DomainEnergy, energy_of_spans
 from pytest_tpf.measure.trace import Recording, Span
 from pytest_tpf.records import Trust, record
+from pytest_tpf.uncertainty import Spread, total
 
 ACCELERATOR_PREFIXES = ("gpu:",)
 _TRUST_ORDER: tuple[Trust, ...] = ("estimated", "replayed", "measured")
@@ -17,7 +18,7 @@ _TRUST_ORDER: tuple[Trust, ...] = ("estimated", "replayed", "measured")
 class WindowEnergy:
     """Energy per domain over the same spans. ``joules`` sums the domains; None where any of them is invalid, or none is metered.
 
-    ``uncertainty_j`` and ``gain_uncertainty_j`` are standard uncertainties of the sum (J), domains taken as independent.
+    Its ``spread`` and ``gain_uncertainty_j`` (standard) take domains as independent.
     """
 
     domains: dict[str, DomainEnergy]
@@ -35,9 +36,9 @@ class WindowEnergy:
         return _total([energy for name, energy in self.domains.items() if name.startswith(ACCELERATOR_PREFIXES)])
 
     @property
-    def uncertainty_j(self) -> float:
-        """Standard uncertainty from reading the meters: refresh, resolution, interpolation (J)."""
-        return math.hypot(*(energy.uncertainty_j or 0.0 for energy in self.domains.values()))
+    def spread(self) -> Spread:
+        """How far the sum may be off, from reading the meters: refresh, resolution, interpolation."""
+        return total(energy.spread for energy in self.domains.values() if energy.spread is not None)
 
     @property
     def gain_uncertainty_j(self) -> float:
@@ -55,7 +56,7 @@ class WindowEnergy:
         return WindowEnergy(domains=kept, trust=self.trust, method=self.method)
 
 
-CONTENDED = DomainEnergy(joules=None, uncertainty_j=None, gain_uncertainty_j=None, valid=False, reasons=("contended",))
+CONTENDED = DomainEnergy(joules=None, spread=None, gain_uncertainty_j=None, reasons=("contended",))
 
 
 def window_energy(recording: Recording, spans: Sequence[Span], contended: Sequence[str] = ()) -> WindowEnergy:

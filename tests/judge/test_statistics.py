@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tpf.judge.statistics import distribution, expanded_uncertainty, quantile, ratio_uncertainty, t_quantile
+from pytest_tpf.uncertainty import NONE, normal, total, uniform
 
 # Two-sided 95 % points, from the NIST/SEMATECH e-Handbook, table 1.3.6.7.2.
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 7: 2.365, 10: 2.228, 20: 2.086, 30: 2.042, 60: 2.000, 100: 1.984}
@@ -46,19 +47,37 @@ def test_one_round_has_no_spread_to_tell():
 
 
 def test_without_spread_the_meter_alone_counts():
-    assert expanded_uncertainty(None, 1, 2.0) == pytest.approx(1.959964 * 2)
-    assert expanded_uncertainty(0.0, 5, 2.0) == pytest.approx(1.959964 * 2)
+    assert expanded_uncertainty(None, 1, normal(2.0)) == pytest.approx(1.959964 * 2)
+    assert expanded_uncertainty(0.0, 5, uniform(2.0)) == pytest.approx(0.95 * 2, rel=0.01)
 
 
 def test_without_meter_uncertainty_the_small_sample_t_counts():
-    assert expanded_uncertainty(1.0, 3, 0.0) == pytest.approx(4.303, abs=1e-3)
+    assert expanded_uncertainty(1.0, 3, NONE) == pytest.approx(4.303, abs=1e-3)
+
+
+def test_what_the_meter_scatters_counts_once():
+    assert expanded_uncertainty(1.0, 12, normal(1.2)) == pytest.approx(1.96 * 1.2, rel=0.001)
+    assert expanded_uncertainty(2.0, 3, normal(1.0)) == expanded_uncertainty(2.0, 3, NONE)
 
 
 @given(st.floats(0.001, 10), st.integers(2, 30), st.floats(0, 10), st.floats(0, 10))
-def test_more_meter_uncertainty_never_narrows_by_more_than_the_gained_certainty_of_t(type_a, rounds, less, more):
+def test_more_uncertainty_of_either_kind_never_narrows_the_interval(type_a, rounds, less, more):
     less, more = sorted((less, more))
-    assert expanded_uncertainty(type_a, rounds, more) >= 1.95 * more
-    assert expanded_uncertainty(type_a, rounds, less) >= 1.95 * math.hypot(type_a, less)
+    assert expanded_uncertainty(type_a, rounds, normal(less)) <= expanded_uncertainty(type_a, rounds, normal(more))
+    assert expanded_uncertainty(less, rounds, normal(type_a)) <= expanded_uncertainty(more, rounds, normal(type_a))
+
+
+@pytest.mark.parametrize("rounds", [3, 5, 12])
+@pytest.mark.parametrize(("process", "meter"), [(2.0, 0.0), (0.0, 2.0), (1.0, 1.0), (2.0, 1.0)])
+def test_the_interval_over_rounds_holds_the_truth(process, meter, rounds):
+    rng = random.Random(7)
+    type_b = total([normal(meter)] * rounds)
+    held = 0
+    for _ in range(2000):
+        joules = [rng.gauss(50.0, process) + rng.gauss(0.0, meter) for _ in range(rounds)]
+        spread = ratio_uncertainty(joules, [1.0] * rounds)
+        held += abs(sum(joules) - 50.0 * rounds) <= expanded_uncertainty(spread * rounds, rounds, type_b)
+    assert 0.94 <= held / 2000 <= 0.995
 
 
 def test_the_interval_of_five_rounds_holds_the_truth_95_times_in_100():
@@ -67,7 +86,7 @@ def test_the_interval_of_five_rounds_holds_the_truth_95_times_in_100():
     for _ in range(2000):
         joules = [rng.gauss(50.0, 2.0) for _ in range(5)]
         spread = ratio_uncertainty(joules, [100.0] * 5)
-        half_width = expanded_uncertainty(spread, 5, 0.0)
+        half_width = expanded_uncertainty(spread, 5, NONE)
         held += abs(sum(joules) / 500 - 0.5) <= half_width
     assert 0.935 <= held / 2000 <= 0.965
 
