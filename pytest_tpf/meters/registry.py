@@ -20,6 +20,7 @@ AUTO = "auto"
 BUILT_IN = {
     "nvml": "pytest_tpf.meters.nvml:NvmlMeter",
     "rapl": "pytest_tpf.meters.rapl:RaplMeter",
+    "zeus": "pytest_tpf.meters.zeus:ZeusMeter",
     "estimate": "pytest_tpf.meters.estimate:EstimateMeter",
 }
 # What ``auto`` tries, and what it falls back to where none of them opens.
