@@ -34,9 +34,24 @@ class ChannelLog:
         self._hi.append(hi)
         self._values.append(value)
 
+    def add_fault(self, t: float, code: str, text: str) -> None:
+        """Note what went wrong; the same again without a reading in between is no news."""
+        is_news = not self.faults or self.faults[-1][1:] != (code, text) or self.count_after(self.faults[-1][0])
+        if is_news:
+            self.faults.append((t, code, text))
+
     def forget_before(self, t: float) -> None:
         """Drop what no window that starts at ``t`` or later needs."""
         self._drop(max(bisect.bisect_right(self._hi, t) - _KEPT_BEFORE, 0))
+        self.faults = self.faults_around(t)
+
+    def faults_around(self, t0: float) -> list[tuple[float, str, str]]:
+        """The faults that a window from ``t0`` on may care about: those since the last reading before it, or the last one of a channel
+        that shows nothing since.
+        """
+        before = bisect.bisect_right(self._hi, t0) - 1
+        since = self._lo[before] if before >= 0 else t0
+        return [fault for fault in self.faults if fault[0] >= since] or ([] if self.count_after(t0) else self.faults[-1:])
 
     def count_after(self, t: float) -> int:
         """How many readings lie wholly after ``t``."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pytest_tpf.meters._wrapping import WrappingCounter
 from pytest_tpf.meters.protocol import ReadFault, Status
 from pytest_tpf.meters.visible import BoardId
 from pytest_tpf.records import Accelerator
@@ -29,6 +30,10 @@ CLOCK_REASONS = {
 # Fields that count for how long a reason has held the clocks back (nvml.h, in ns). Older drivers know only the two violation times.
 HELD_BACK_FIELDS = {74: "sw_power_cap", 269: "sw_thermal_slowdown", 270: "hw_thermal_slowdown", 271: "hw_power_brake_slowdown"}
 NS_PER_S = 1e9
+
+
+# NVML counts in 64 bits; where firmware counts in 32, the counter is full at 2^32 mJ. A wider one never gets there by falling.
+COUNTER_RANGE_UJ = 2**32 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,13 @@ class NvmlBoard:
         """The cumulative energy counter (J since the driver was loaded); None where the board has none."""
         nvml, handle = self._nvml, self._handle
 
-        def read_j() -> float:
-            return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+        def read_uj() -> int:
+            return int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1000
 
-        return self.guarded(read_j) if self._value(read_j) is not None else None
+        try:
+            return WrappingCounter(self.domain, self.guarded(read_uj), COUNTER_RANGE_UJ, time.perf_counter).read_j
+        except ReadFault:
+            return None
 
     def gauge(self) -> Gauge | None:
         """The best power gauge that works: the one that averages over the shortest time follows the load best."""

@@ -59,6 +59,8 @@ class Board:
     ``step`` (base + swing between ``step_at_s`` and ``step_until_s``).
     ``counter_*``: the cumulative counter is latched every ``counter_period_s`` (0: at every read) give or take ``counter_jitter_s``
     (less than half a period); it starts anew from zero at ``reset_at_s``.
+    ``counter_wrap_j``: the counter starts again from zero when it has counted so much (0: never); ``stuck_at_s``: it never moves after.
+    ``power_fails_at_s``, ``power_fails_until_s``: between them every power gauge answers "not supported".
     ``power_period_s``: how often the gauges refresh; ``*_window_s``: the time each averages over, ending at the refresh.
     ``gain`` multiplies what the sensors say, not what is true. ``latency_s``: duration of an energy or power call, value taken halfway.
     ``mig``: 1 on, 0 off, -1 not supported.
@@ -104,6 +106,10 @@ class Board:
     seed: int = 1
     architecture: int = 9
     sm_clock_mhz: int = 1980
+    counter_wrap_j: float = 0.0
+    stuck_at_s: float = _NEVER
+    power_fails_at_s: float = _NEVER
+    power_fails_until_s: float = _NEVER
     processes: tuple[Process, ...] = ()
 
     def __post_init__(self) -> None:
@@ -155,9 +161,10 @@ class Board:
 
     def counter_j(self, t: float) -> float:
         """What the counter says at ``t`` (J, whole millijoules)."""
-        latched = self.last_refresh_s(t)
+        latched = self.last_refresh_s(min(t, self.stuck_at_s))
         start, offset = (self.reset_at_s, 0.0) if latched >= self.reset_at_s else (0.0, self.energy_offset_j)
-        return math.floor((offset + self.gain * self.true_energy_j(start, latched)) * 1000) / 1000
+        joules = math.floor((offset + self.gain * self.true_energy_j(start, latched)) * 1000) / 1000
+        return math.fmod(joules, self.counter_wrap_j) if self.counter_wrap_j else joules
 
     def config(self) -> str:
         """This board's section of the configuration file."""
@@ -171,6 +178,7 @@ class Standin:
     """The library: its boards in PCI order, and how it misbehaves.
 
     ``init_error``: an NVML error number that initialising returns; ``init_delay_s``: how long initialising takes.
+    ``call_delay_s``: how long every call takes; ``log``: a file that gets a line "function seconds" for every call.
     ``fail``: (function, NVML error number) pairs: that call always fails so (13 = the driver doesn't have it).
     """
 
@@ -178,11 +186,14 @@ class Standin:
     driver: str = "575.57.08"
     init_error: int = 0
     init_delay_s: float = 0.0
+    call_delay_s: float = 0.0
+    log: str = ""
     fail: tuple[tuple[str, int], ...] = ()
 
     def config(self) -> str:
         """The whole configuration file."""
         head = [f"driver {self.driver}", f"init_error {self.init_error}", f"init_delay_s {self.init_delay_s}"]
+        head += [f"call_delay_s {self.call_delay_s}", *([f"log {self.log}"] if self.log else [])]
         sections = [*head, *(f"fail {name} {code}" for name, code in self.fail), *(board.config() for board in self.boards)]
         return "\n".join(sections) + "\n"
 

@@ -26,6 +26,7 @@ typedef struct {
     char uuid[96], name[96], pci_bus_id[32], shape[16];
     double memory_bytes, memory_used_bytes, base_w, swing_w, period_s, phase_s, duty, step_at_s, step_until_s;
     double counter_supported, counter_period_s, counter_phase_s, counter_jitter_s, energy_offset_j, reset_at_s;
+    double counter_wrap_j, stuck_at_s, power_fails_at_s, power_fails_until_s;
     double power_supported, instant_supported, average_supported, usage_supported;
     double power_period_s, power_phase_s, instant_window_s, average_window_s, usage_window_s;
     double gain, latency_s, lost_at_s, power_limit_w, default_limit_w, clock_reasons, utilization_percent, temperature_c, mig, seed;
@@ -38,8 +39,8 @@ typedef struct { char function[64]; int code; } Fail;
 
 static struct {
     int initialised, board_count, fail_count;
-    double init_error, init_delay_s;
-    char driver[80];
+    double init_error, init_delay_s, call_delay_s;
+    char driver[80], log[512];
     Fail fails[MAX_FAILS];
     Board boards[MAX_BOARDS];
 } lib;
@@ -57,6 +58,7 @@ static const Key keys[] = {
     NUMBER(power_period_s), NUMBER(power_phase_s), NUMBER(instant_window_s), NUMBER(average_window_s), NUMBER(usage_window_s),
     NUMBER(gain), NUMBER(latency_s), NUMBER(lost_at_s), NUMBER(power_limit_w), NUMBER(default_limit_w), NUMBER(clock_reasons),
     NUMBER(utilization_percent), NUMBER(temperature_c), NUMBER(mig), NUMBER(seed), NUMBER(architecture), NUMBER(sm_clock_mhz),
+    NUMBER(counter_wrap_j), NUMBER(stuck_at_s), NUMBER(power_fails_at_s), NUMBER(power_fails_until_s),
 };
 
 static int set_board(Board *board, const char *key, const char *value) {
@@ -79,6 +81,8 @@ static int set_board(Board *board, const char *key, const char *value) {
 static int set_library(const char *key, const char *value) {
     if (!strcmp(key, "init_error")) lib.init_error = strtod(value, NULL);
     else if (!strcmp(key, "init_delay_s")) lib.init_delay_s = strtod(value, NULL);
+    else if (!strcmp(key, "call_delay_s")) lib.call_delay_s = strtod(value, NULL);
+    else if (!strcmp(key, "log")) snprintf(lib.log, sizeof lib.log, "%s", value);
     else if (!strcmp(key, "driver")) snprintf(lib.driver, sizeof lib.driver, "%s", value);
     else if (!strcmp(key, "fail") && lib.fail_count < MAX_FAILS) {
         Fail *fail = &lib.fails[lib.fail_count++];
@@ -154,6 +158,7 @@ static double refresh_at(const Board *b, int64_t k) {
 }
 
 static unsigned long long counter_mj(const Board *b, double t) {
+    t = fmin(t, b->stuck_at_s);
     double latched = t;
     if (b->counter_period_s > 0) {
         int64_t k = (int64_t)floor((t - b->counter_phase_s) / b->counter_period_s) + 1;
@@ -161,7 +166,8 @@ static unsigned long long counter_mj(const Board *b, double t) {
         latched = refresh_at(b, k);
     }
     double from = latched >= b->reset_at_s ? b->reset_at_s : 0, offset = latched >= b->reset_at_s ? 0 : b->energy_offset_j;
-    return (unsigned long long)floor((offset + b->gain * (integral_j(b, latched) - integral_j(b, from))) * 1000);
+    double mj = floor((offset + b->gain * (integral_j(b, latched) - integral_j(b, from))) * 1000);
+    return (unsigned long long)(b->counter_wrap_j > 0 ? fmod(mj, b->counter_wrap_j * 1000) : mj);
 }
 
 /* Mean power over the window that ends at the last refresh (mW). */
@@ -173,7 +179,11 @@ static unsigned power_mw(const Board *b, double t, double window_s) {
 
 /* --- entering a call ----------------------------------------------------------------------------------------------- */
 
+/* Every call passes here: it is logged ("function seconds", one line) and takes its time. */
 static int forced_error(const char *function) {
+    FILE *log = *lib.log ? fopen(lib.log, "a") : NULL;
+    if (log) fprintf(log, "%s %.6f\n", function, now_s()), fclose(log);
+    wait_s(lib.call_delay_s);
     for (int i = 0; i < lib.fail_count; i++)
         if (!strcmp(lib.fails[i].function, function)) return lib.fails[i].code;
     return OK;
@@ -314,9 +324,11 @@ int nvmlDeviceGetTotalEnergyConsumption(Board *b, unsigned long long *out) {
     return OK;
 }
 
+static int gauges_work(const Board *b) { return now_s() < b->power_fails_at_s || now_s() >= b->power_fails_until_s; }
+
 int nvmlDeviceGetPowerUsage(Board *b, unsigned *out) {
     ENTER(b);
-    if (!b->power_supported || !b->usage_supported) return NOT_SUPPORTED;
+    if (!b->power_supported || !b->usage_supported || !gauges_work(b)) return NOT_SUPPORTED;
     TIMED(b, *out = power_mw(b, now_s(), b->usage_window_s));
     return OK;
 }
@@ -337,7 +349,7 @@ static int read_field(const Board *b, FieldValue *f, double t) {
     double window = 0;
     if (f->field == FIELD_POWER_AVERAGE && b->average_supported) window = b->average_window_s;
     if (f->field == FIELD_POWER_INSTANT && b->instant_supported) window = b->instant_window_s;
-    if (!b->power_supported || window <= 0) return NOT_SUPPORTED;
+    if (!b->power_supported || window <= 0 || !gauges_work(b)) return NOT_SUPPORTED;
     return f->value_type = 1, f->value.u = power_mw(b, t, window), OK;
 }
 
