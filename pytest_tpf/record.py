@@ -23,6 +23,10 @@ def record(cls: type[_T]) -> type[_T]:
 
 
 def _init(self: Any, **values: Any) -> None:
+    if values.keys() == self.__dataclass_fields__.keys():  # nothing is missing or too many, as when a report is read
+        for name, value in values.items():
+            _set(self, name, value)
+        return
     for name, field in self.__dataclass_fields__.items():
         if name in values:
             _set(self, name, values.pop(name))

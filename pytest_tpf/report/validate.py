@@ -5,6 +5,7 @@ A report is judged part by part, its tests one after the other and then the rest
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from pytest_tpf.report.wording import json_path, kind, line, show
 
 MAX_PROBLEMS = 100
 
+Place = tuple[str | int, ...]
+
 
 def validate(report: Any) -> list[str]:
     """What is wrong with ``report`` (parsed JSON, or ``codec.as_dict`` of a Report); empty where nothing is.
@@ -27,13 +30,7 @@ def validate(report: Any) -> list[str]:
     At most ``MAX_PROBLEMS`` lines of at most 300 printable ASCII characters: ``$.tests[0].energy.it_j: -1 is less than 0``.
     Nothing is fetched, nothing in the report is run, and no input made of builtins makes it raise.
     """
-    if not isinstance(report, dict):
-        return [f"$: is {kind(report)}, expected object"]
-    if "schema_version" not in report:
-        return list(_of_version(report))
-    plain = all(is_plain_json(part) for _, part in _parts(report))
-    problems = [] if plain else list(itertools.islice(_not_json(report), MAX_PROBLEMS + 1))
-    return _cut(problems) if problems else checked(_parts(report)).problems
+    return checked(parts_of(report)).problems if isinstance(report, dict) else [f"$: is {kind(report)}, expected object"]
 
 
 def checked(parts: Iterable[Part]) -> Validation:
@@ -42,6 +39,13 @@ def checked(parts: Iterable[Part]) -> Validation:
     for _ in validation.tests(parts):
         pass
     return validation
+
+
+def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
+    """A report in memory as ``scan_report`` gives one from a file."""
+    tests = report.get("tests")
+    yield from {**report, "tests": [] if isinstance(tests, list) else tests}.items() if "tests" in report else report.items()
+    yield from enumerate(tests if isinstance(tests, list) else ())
 
 
 class Validation:
@@ -66,7 +70,7 @@ class Validation:
                 self.head[key] = value
             elif not self._version_is_known() or len(self.problems) > MAX_PROBLEMS:
                 break
-            elif not self._take(problems_of_test(value, key, closed=self._closed is True)):
+            elif not self._take(_of_test(value, ("tests", key), closed=self._closed is True)):
                 self.tally.add(value)
                 yield value
         else:
@@ -84,19 +88,25 @@ class Validation:
         return self._closed is not None
 
     def _check_head(self) -> None:
-        if self._version_is_known():
-            self._take(problems_against(self.head, "Report", closed=self._closed is True))
-            self._take(() if self.problems else self.tally.miscounts(self.head["summary"]))
+        if not self._version_is_known() or self._take(_not_json(self.head, ())):
+            return
+        self._take(problems_against(self.head, "Report", closed=self._closed is True))
+        self._take(() if self.problems else self.tally.miscounts(self.head["summary"]))
 
 
-def problems_of_test(test: Any, index: int, *, closed: bool) -> Iterator[str]:
-    """What is wrong with the report's test number ``index``: against the schema, else what the schema can't say."""
-    path, sound = ("tests", index), True
-    for problem in problems_against(test, "TestRecord", closed=closed, path=path):
-        sound = False
-        yield problem
-    if sound:
-        yield from _contradictions(test, json_path(path))
+def _of_test(test: Any, path: Place, *, closed: bool) -> Iterator[str]:
+    """Three sieves, each only for what came through the one before."""
+    sound = True
+    for sieve in (_not_json, functools.partial(_against_schema, closed=closed), _contradictions):
+        for problem in sieve(test, path):
+            sound = False
+            yield problem
+        if not sound:
+            return
+
+
+def _against_schema(test: Any, path: Place, *, closed: bool) -> Iterator[str]:
+    return problems_against(test, "TestRecord", closed=closed, path=path)
 
 
 def _of_version(head: Mapping[str, Any]) -> Iterator[str]:
@@ -113,36 +123,32 @@ def _of_version(head: Mapping[str, Any]) -> Iterator[str]:
         yield line("$.schema_version", str(error))
 
 
-def _parts(report: dict[str, Any]) -> Iterator[Part]:
-    """A report in memory as ``scan_report`` gives one from a file."""
-    tests = report.get("tests")
-    yield from (report | {"tests": []} if isinstance(tests, list) else report).items()
-    yield from enumerate(tests if isinstance(tests, list) else ())
-
-
 def _cut(problems: list[str]) -> list[str]:
     return [*problems[:MAX_PROBLEMS], "... and more problems"] if len(problems) > MAX_PROBLEMS else problems
 
 
-def _not_json(report: dict[str, Any]) -> Iterator[str]:
+def _not_json(part: Any, path: Place) -> Iterator[str]:
     """Non-finite numbers and what JSON can't carry, anywhere: also under ``extra``, where the schema doesn't look."""
+    if is_plain_json(part):
+        return
     try:
-        for path, value in walk(report):
+        for inner, value in walk(part):
+            where = json_path((*path, *inner))
             if isinstance(value, float) and not math.isfinite(value):
-                yield line(json_path(path), f"{value} is not a finite number")
+                yield line(where, f"{value} is not a finite number")
             elif value is not None and not isinstance(value, (str, int, float, dict, list)):
-                yield line(json_path(path), f"is {kind(value)}, which JSON can't carry")
+                yield line(where, f"is {kind(value)}, which JSON can't carry")
             for key in value if isinstance(value, dict) else ():
                 if not isinstance(key, str):
-                    yield line(json_path(path), f"a key is {kind(key)}, expected string")
+                    yield line(where, f"a key is {kind(key)}, expected string")
     except ReportError as error:
-        yield f"$: {error}"
+        yield line(json_path(path), str(error))
 
 
-def _contradictions(test: Mapping[str, Any], path: str) -> Iterator[str]:
+def _contradictions(test: Mapping[str, Any], path: Place) -> Iterator[str]:
     """Figures of a schema-valid test that contradict each other."""
     intervals = [("mandated.joules_per_token", test["mandated"]["joules_per_token"]["ci95"])]
     intervals += [(f"budgets[{place}]", budget["ci95"]) for place, budget in enumerate(test["budgets"])]
     for place, interval in intervals:
         if interval is not None and interval[0] > interval[1]:
-            yield f"{path}.{place}.ci95: low {show(interval[0])} is above high {show(interval[1])}"
+            yield f"{json_path(path)}.{place}.ci95: low {show(interval[0])} is above high {show(interval[1])}"

@@ -53,28 +53,23 @@ def check_depth(root: Any) -> None:
     raise ReportError(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def is_plain_json(root: Any) -> bool:
-    """Whether ``root`` holds nothing but JSON's own types, finite numbers and keys that are text, within the depth; fast."""
-    level = [root]
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[Any] = []
-        for value in level:
-            cls = type(value)
-            if cls is dict:
-                if not all(type(key) is str for key in value):
-                    return False
-                inner += value.values()
-            elif cls is list:
-                inner += value
-            elif cls is float:
-                if not math.isfinite(value):
-                    return False
-            elif cls not in _PLAIN:
+def is_plain_json(value: Any, depth: int = 0) -> bool:
+    """Whether ``value`` holds nothing but JSON's own types, finite numbers and keys that are text, no deeper than ``MAX_DEPTH``; fast."""
+    cls = type(value)
+    if cls in _PLAIN:
+        return True
+    if cls is float:
+        return math.isfinite(value)
+    if depth > MAX_DEPTH:
+        return False
+    if cls is dict:
+        for key in value:
+            if type(key) is not str:
                 return False
-        if not inner:
-            return True
-        level = inner
-    return False
+        value = value.values()
+    elif cls is not list:
+        return False
+    return all(type(item) in _PLAIN or is_plain_json(item, depth + 1) for item in value)
 
 
 def _values(value: Any) -> Iterable[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import tempfile
@@ -10,13 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_tpf.codec import as_dict
+from pytest_tpf.records import Report
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.validate import validate
+from pytest_tpf.report.read import Part
+from pytest_tpf.report.validate import Validation, parts_of
 from pytest_tpf.report.wording import printable
 
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)  # json.dumps would make one for every call
 
-def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
-    """Validate ``report`` (``codec.as_dict`` of a Report) and write it to ``path`` as UTF-8 JSON in the order of its fields.
+
+def write_report(path: str | os.PathLike[str], report: Report | Mapping[str, Any]) -> None:
+    """Validate ``report`` (the record, or ``codec.as_dict`` of it) and write it to ``path`` as UTF-8 JSON in the order of its fields.
 
     Each test is one line, so that ``grep``, ``diff`` and ``git`` can tell tests apart. Missing parent folders are made. Whoever reads
     ``path`` meanwhile sees the older report or the new one, never a part.
@@ -24,37 +31,40 @@ def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> Non
     Raises:
         ReportError: the report is invalid (``problems`` says how), or the path can't be written; an older report is left as it was.
     """
-    problems = validate(report)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ReportError(f"{printable(os.fspath(path))}: not written, the report is invalid: {problems[0]}{more}", problems)
-    tests = map(test_line, report["tests"])
-    write_atomically(path, report_text({name: value for name, value in report.items() if name != "tests"}, tests))
+    validation = Validation()
+    lines = [json_line(test) for test in validation.tests(_parts(report))]
+    if validation.problems:
+        first, *others = validation.problems
+        more = f" (and {len(others)} more)" if others else ""
+        text = f"{printable(os.fspath(path))}: not written, the report is invalid: {first}{more}"
+        raise ReportError(text, validation.problems)
+    write_atomically(path, report_text(validation.head, lines))
+
+
+def _parts(report: Report | Mapping[str, Any]) -> Iterator[Part]:
+    """The tests of a record become builtins one at a time."""
+    if not isinstance(report, Report):
+        return parts_of(report)
+    head = as_dict(dataclasses.replace(report, tests=()))
+    return itertools.chain(head.items(), enumerate(map(as_dict, report.tests)))
 
 
 def report_text(head: Mapping[str, Any], tests: Iterable[str]) -> Iterator[str]:
-    """The text of a report, piece by piece: its members in the schema's order, ``tests`` (see ``test_line``) before the summary.
-
-    ``tests`` are exhausted before ``summary`` is looked up in ``head``, so that who yields them may count them meanwhile.
-    """
+    """The text of a report, piece by piece: each member on a line, and each of the ``tests`` (see ``json_line``), before the summary."""
     yield "{"
-    for name in [name for name in head if name != "summary"]:
-        yield f"\n{_json(name)}: {_json(head[name])},"
+    for name in [name for name in head if name not in ("tests", "summary")]:
+        yield f"\n{json_line(name)}: {json_line(head[name])},"
     yield '\n"tests": ['
     comma = ""
     for test in tests:
         yield f"{comma}\n{test}"
         comma = ","
-    yield f'\n],\n"summary": {_json(head["summary"])}\n}}\n'
+    yield f'\n],\n"summary": {json_line(head["summary"])}\n}}\n'
 
 
-def test_line(test: Mapping[str, Any]) -> str:
-    """A test (as builtins) as JSON on one line."""
-    return _json(test)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+def json_line(value: Any) -> str:
+    """``value``, for example a test as builtins, as JSON on one line."""
+    return _ENCODER.encode(value)
 
 
 def write_atomically(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:

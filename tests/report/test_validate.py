@@ -201,7 +201,7 @@ def test_keys_are_strings():
 def test_nesting_without_end_is_one_problem():
     endless: dict[str, Any] = {}
     endless["again"] = endless
-    assert problems_with("tests/0/extra", endless) == ["$: nested deeper than 64 levels"]
+    assert problems_with("tests/0/extra", endless) == ["$.tests[0]: nested deeper than 64 levels"]
 
 
 def test_many_problems_are_cut_short():
