@@ -56,23 +56,29 @@ class Reporting:
         self._config = config
         self._settings = settings
         self._expected = expected
-        self._packages: list[dict[str, Any]] = []
+        self._records: list[TestRecord] = []
+        self._facts: RunFacts | None = None
         self._problems: list[str] = []
 
     def collect(self, package: dict[str, Any]) -> None:
-        """Take one test's record and the facts of the process that measured it, as builtins."""
-        self._packages.append(package)
+        """Take one test's record and the facts of the process that measured it, as builtins; ten thousand of them are to fit."""
+        from pytest_tpf.codec import from_dict
+        from pytest_tpf.records import TestRecord
+        from pytest_tpf.runfacts import RunFacts, merged
+
+        self._records.append(from_dict(TestRecord, package["record"]))
+        self._facts = merged(self._facts or RunFacts(), from_dict(RunFacts, package["run"]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A crashed worker's report carries nothing, hence the default."""
-        if (package := getattr(report, RECORD_KEY, None)) is not None:
+        """A crashed worker's report carries nothing. pytest keeps every report to the end, so the record is taken out of it."""
+        if (package := report.__dict__.pop(RECORD_KEY, None)) is not None:
             self.collect(package)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """What only the whole run knows becomes a failed ``tpf::gate``, so that bar, JUnit and exit code agree."""
         result = yield
-        if (self._packages or self._expected) and not session.config.option.collectonly:
+        if (self._records or self._expected) and not session.config.option.collectonly:
             from pytest_tpf.gate import gate_problems
 
             self._problems = gate_problems(self._records, self._expected, self._settings)
@@ -84,14 +90,14 @@ class Reporting:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table, what the gate has to say, and where the report went."""
-        if self._packages:
+        if self._records:
             self._print_table(terminalreporter)
         if self._settings.gate != "strict":
             for problem in self._problems:
                 terminalreporter.write_line(f"tpf: {problem}", yellow=True)
         if self._unwritten:
             terminalreporter.write_line(f"tpf: the report was NOT written: {self._unwritten}", red=True)
-        elif self._settings.report and self._packages:
+        elif self._settings.report and self._records:
             terminalreporter.write_line(f"tpf: report written to {self._settings.report}")
 
     def _print_table(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -106,21 +112,23 @@ class Reporting:
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Write the report first, also of a run that was interrupted: the terminal summary, which comes after, says how it went."""
-        if self._packages and self._settings.report and self._unwritten and not session.exitstatus:
+        if self._records and self._settings.report and self._unwritten and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
 
     @cached_property
     def _unwritten(self) -> str | None:
         """None once the report is written (or none was asked for), else why it could not be."""
-        if not self._packages or not self._settings.report:
+        if not self._records or not self._settings.report:
             return None
         from pytest_tpf.codec import as_dict
         from pytest_tpf.report.errors import ReportError
         from pytest_tpf.report.write import write_report
 
-        report = as_dict(self._report)
-        self._config.hook.pytest_tpf_report(config=self._config, report=report)
+        report: Report | dict[str, Any] = self._report
+        if self._config.hook.pytest_tpf_report.get_hookimpls():  # only they need the whole report as builtins
+            report = as_dict(report)
+            self._config.hook.pytest_tpf_report(config=self._config, report=report)
         try:
             write_report(self._config.invocation_params.dir / self._settings.report, report)
         except ReportError as error:
@@ -128,30 +136,15 @@ class Reporting:
         return None
 
     @cached_property
-    def _records(self) -> list[TestRecord]:
-        from pytest_tpf.codec import from_dict
-        from pytest_tpf.records import TestRecord
-
-        return [from_dict(TestRecord, package["record"]) for package in self._packages]
-
-    @cached_property
-    def _facts(self) -> RunFacts:
-        from pytest_tpf.codec import from_dict
-        from pytest_tpf.runfacts import RunFacts, merged
-
-        facts = RunFacts()
-        for package in self._packages:
-            facts = merged(facts, from_dict(RunFacts, package["run"]))
-        return facts
-
-    @cached_property
     def _report(self) -> Report:
         from pytest_tpf.report.build import build_report
         from pytest_tpf.report.environment import describe_environment
+        from pytest_tpf.runfacts import RunFacts
 
-        environment = describe_environment(self._facts.accelerators)
-        environment = dataclasses.replace(environment, software=environment.software | self._facts.software)
-        return build_report(self._records, environment, declared_facility(self._settings), self._facts.meters)
+        facts = self._facts or RunFacts()
+        environment = describe_environment(facts.accelerators)
+        environment = dataclasses.replace(environment, software=environment.software | facts.software)
+        return build_report(self._records, environment, declared_facility(self._settings), facts.meters)
 
 
 def _failed_reports(text: str) -> list[pytest.TestReport]:
