@@ -45,12 +45,22 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "counter_reset",
         "The counter went down without having been full: the driver was reloaded, or the machine was suspended.",
-        "Run again. A counter that is merely full starts from zero and is unwrapped.",
+        "Run again; the next measured test has its energy. A counter that is merely full starts from zero and is unwrapped.",
     ),
     Reason(
         "counter_unreadable",
         "A reading failed for good or gave no finite number: a permission was withdrawn, a file went away, a driver call failed.",
         "The warnings of the test hold the error; `tpf meters` shows whether the meter can be read now.",
+    ),
+    Reason(
+        "counter_stuck",
+        "The counter is read and shows the same value for a second and more (many refreshes): nothing runs on no power at all.",
+        "See `tpf meters` and `nvidia-smi`; restart the driver. A power gauge in its place: `tpf meters` tells which there are.",
+    ),
+    Reason(
+        "suspended",
+        "The machine slept during the window: its clock stood still, its counters may not have.",
+        "Keep the machine awake while it measures (systemd-inhibit pytest ...) and run again.",
     ),
     Reason(
         "device_lost",
@@ -69,7 +79,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "sampler_lost",
-        "The helper process that reads the meters ended or stopped answering (out of memory, killed).",
-        "The warnings of the test hold its last words. Later tests of the run have no energy either: run again.",
+        "The helper process that reads the meters ended or stopped answering (out of memory, killed, stopped).",
+        "The warnings of the test hold its last words. The next measured test starts another, three times in a run: run this one again.",
     ),
 )

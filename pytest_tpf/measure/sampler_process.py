@@ -28,98 +28,19 @@ from typing import Any
 
 from pytest_tpf.codec import as_dict
 from pytest_tpf.measure import wire
-from pytest_tpf.measure.channel_log import ChannelLog
 from pytest_tpf.measure.history import Bell, HistoryReader, Question
-from pytest_tpf.measure.tracker import PolledTracker, SteppedTracker
-from pytest_tpf.meters.protocol import BoardProcess, Channel, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
+from pytest_tpf.measure.reader import STATUS_EVERY_S, Reader, StatusReader
+from pytest_tpf.measure.suspend import SuspendWatch
+from pytest_tpf.meters.protocol import BoardProcess, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault
 
 ARM_LIMIT_S = 1.0
 """Longest time for ``arm`` to bracket every energy channel."""
 
-_STATUS_EVERY_S = 0.1
 _STATUS_CAPACITY = 200_000
 _PARENT_CHECK_S = 1.0
-_SETTLE_S = 0.25  # beyond the refreshes that a collect waits for
-_UNKNOWN_PERIOD_S = 0.15
-
-STATUS_FIELDS: tuple[str, ...] = tuple(Status.__dataclass_fields__)  # what a status is sent as, in this order
+_HEARING_S = 0.25  # commands are heard at least this often, and one reading, however slow the readings are
 
 _now = time.perf_counter
-
-
-class _Reader:
-    """One channel being sampled: read it, keep what it showed, know when to read again."""
-
-    def __init__(self, channel: Channel) -> None:
-        info = channel.info
-        self.info = info
-        self.log = ChannelLog()
-        self.tracker = SteppedTracker(info.poll_s) if info.stepped and info.quantity == "energy_j" else PolledTracker(info.poll_s)
-        self.alive = True
-        assert channel.read is not None
-        self._read = channel.read
-        self._reads, self._reading_s = 0, 0.0
-
-    def run(self) -> float | None:
-        """Read once; the instant of the next read, or None where the channel gave up."""
-        begin = _now()
-        try:
-            value = float(self._read())
-            if not math.isfinite(value):
-                raise ReadFault("counter_unreadable", f"{self.info.source} gave {value}")
-        except ReadFault as fault:
-            self._stop(fault.code, str(fault))
-            return None
-        except Exception as error:  # a meter's own mistake must not end the others
-            self._stop("counter_unreadable", f"{self.info.source}: {type(error).__name__}: {error}")
-            return None
-        end = _now()
-        self._reads, self._reading_s = self._reads + 1, self._reading_s + end - begin
-        reading = self.tracker.observe(begin, end, value)
-        if reading is not None:
-            self.log.add(*reading)
-        return self.tracker.due
-
-    def mean_read_s(self) -> float | None:
-        """How long a read took on average; None before the first."""
-        return self._reading_s / self._reads if self._reads else None
-
-    def wait_limit_s(self, readings: int) -> float:
-        """How long ``readings`` more of them take at most, if the channel is well."""
-        period_s = self.log.period_and_jitter_s()[0] or _UNKNOWN_PERIOD_S
-        return (readings + 0.5) * period_s + _SETTLE_S
-
-    def stats(self) -> tuple[float | None, float | None, float | None]:
-        """Refresh period, jitter and mean time of a read (s), None while unknown."""
-        return (*self.log.period_and_jitter_s(), self.mean_read_s())
-
-    def row(self, t0: float, t1: float) -> tuple[Any, ...]:
-        """What was recorded around (``t0``, ``t1``)."""
-        return (*self.log.between(t0, t1), list(self.log.faults), *self.log.period_and_jitter_s())
-
-    def _stop(self, code: str, text: str) -> None:
-        self.alive = False
-        self.log.faults.append((_now(), code, text))
-
-
-class _StatusReader:
-    """One meter's slow evidence, ten times a second. ``cost_s``: how long a look takes."""
-
-    def __init__(self, meter: Meter, rows: deque[tuple[Any, ...]]) -> None:
-        self._meter, self._rows = meter, rows
-        self.cost_s = 0.0
-
-    def run(self) -> float | None:
-        """Look once; the instant of the next look, or None where the meter fails (its evidence is then missing, not wrong)."""
-        begin = _now()
-        try:
-            found = self._meter.status()
-            self._rows.extend(tuple(getattr(status, name) for name in STATUS_FIELDS) for status in found)
-        except Exception as error:  # evidence is optional; energy goes on
-            print(f"{getattr(self._meter, 'id', '?')}: no more status: {error}", file=sys.stderr)
-            return None
-        self.cost_s = max(_now() - begin, 0.9 * self.cost_s)
-        return begin + _STATUS_EVERY_S if found else None
 
 
 class _Pending:
@@ -134,26 +55,29 @@ class SamplerLoop:
 
     def __init__(self, opened: Sequence[tuple[Meter, Opened]], linger_s: float, inbox: wire.Inbox, out_fd: int, parent: int) -> None:
         channels = [channel for _, found in opened for channel in found.channels]
-        self._live = {index: _Reader(channel) for index, channel in enumerate(channels) if channel.read is not None}
+        self._live = {index: Reader(channel) for index, channel in enumerate(channels) if channel.read is not None}
         self._bell = Bell()
         self._asked = {i: HistoryReader(channel, self._bell.ring) for i, channel in enumerate(channels) if channel.history is not None}
         self._meters = [meter for meter, _ in opened]
         self._statuses: deque[tuple[Any, ...]] = deque(maxlen=_STATUS_CAPACITY)
-        self._status_readers = [_StatusReader(meter, self._statuses) for meter, _ in opened]
+        self._status_readers = [StatusReader(meter, self._statuses) for meter, _ in opened]
         self._linger_s, self._inbox, self._out_fd, self._parent = linger_s, inbox, out_fd, parent
-        self._queue: list[tuple[float, int, _Reader | _StatusReader]] = []
+        self._queue: list[tuple[float, int, Reader | StatusReader]] = []
         self._order = itertools.count()
         self._pending: list[_Pending] = []
         self._rest_at: float | None = None
         self._armed_since: float | None = None
         self._cpu_at_arm = self._cpu_s = self._armed_s = 0.0
         self._next_parent_check = 0.0
+        self._watch = SuspendWatch()
+        self._suspensions: list[tuple[float, str, str]] = []
 
     def run(self) -> None:
         """Until told to stop, or nobody is left to tell."""
         try:
             while not self._inbox.closed and self._parent_lives():
                 self._listen()
+                self._note_suspension()
                 self._read_what_is_due()
                 self._answer_pending()
                 self._rest_if_time()
@@ -176,12 +100,12 @@ class SamplerLoop:
 
     def _do_arm(self, number: int) -> None:
         now, self._rest_at = _now(), None
+        for reader in self._live.values():
+            if self._armed_since is None or not reader.alive:
+                reader.restart(now)
+                self._push(now, reader)
         if self._armed_since is None:
             self._armed_since, self._cpu_at_arm = now, time.process_time()
-            for reader in self._live.values():
-                if reader.alive:
-                    reader.tracker.restart(now)
-                    self._push(now, reader)
             for status in self._status_readers:
                 self._push(now, status)
         for source in self._asked.values():
@@ -209,7 +133,7 @@ class SamplerLoop:
     def _do_forget(self, number: int, t: float) -> None:
         for reader in self._live.values():
             reader.log.forget_before(t)
-        while self._statuses and self._statuses[0][1] < t - 2 * _STATUS_EVERY_S:
+        while self._statuses and self._statuses[0][1] < t - 2 * STATUS_EVERY_S:
             self._statuses.popleft()
         self._reply(number, None)
 
@@ -237,27 +161,38 @@ class SamplerLoop:
 
     # --- sampling
 
-    def _push(self, due: float, task: _Reader | _StatusReader) -> None:
+    def _push(self, due: float, task: Reader | StatusReader) -> None:
         heapq.heappush(self._queue, (due, next(self._order), task))
 
     def _read_what_is_due(self) -> None:
-        for _ in range(len(self._queue)):  # no more than one round, so that commands are heard however slow the reads are
+        begin = _now()
+        for _ in range(len(self._queue)):
             now = _now()
-            if not self._queue or self._queue[0][0] > now:
+            if not self._queue or self._queue[0][0] > now or now - begin > _HEARING_S:
                 return
             due, _, task = heapq.heappop(self._queue)
-            if isinstance(task, _StatusReader) and self._would_hide_an_edge(task, due, now):
+            if isinstance(task, StatusReader) and self._would_hide_an_edge(task, due, now):
                 self._push(self._queue[0][0], task)
                 continue
             following = task.run()
             if following is not None:
                 self._push(following, task)
 
-    def _would_hide_an_edge(self, task: _StatusReader, due: float, now: float) -> bool:
+    def _would_hide_an_edge(self, task: StatusReader, due: float, now: float) -> bool:
         """A look takes milliseconds on real boards; it waits for a pause between reads that fits it, within reason."""
-        if not self._queue or now - due > _STATUS_EVERY_S:
+        if not self._queue or now - due > STATUS_EVERY_S:
             return False
         return self._queue[0][0] - now < task.cost_s
+
+    def _note_suspension(self) -> None:
+        """The clock of the readings stands still while the machine sleeps; the counters may not, or start anew."""
+        slept_s = self._watch.slept_s()
+        if slept_s is None:
+            return
+        now, fault = _now(), ReadFault("suspended", f"the machine was suspended for {slept_s:.1f} s")
+        self._suspensions.append((now, fault.code, str(fault)))
+        for reader in self._live.values():
+            reader.tracker.restart(now)  # no edge spans the sleep
 
     def _rest_if_time(self) -> None:
         if self._rest_at is None or self._pending or _now() < self._rest_at:
@@ -280,9 +215,12 @@ class SamplerLoop:
         return [index for index, reader in energy if not reader.alive or reader.log.count_after(since) < 1]
 
     def _recorded(self, t0: float, t1: float, questions: dict[int, Question]) -> Any:
-        rows = {index: reader.row(t0, t1) for index, reader in self._live.items()}
+        gauges_w = {r.info.domain: r.value for r in self._live.values() if r.alive and r.info.quantity == "power_w"}
+        rows = {index: reader.row(t0, t1, gauges_w.get(reader.info.domain)) for index, reader in self._live.items()}
         rows |= {index: source.row(questions[index]) for index, source in self._asked.items()}
-        margin_s = 2 * _STATUS_EVERY_S
+        for *_, faults, _, _ in rows.values():
+            faults += [suspension for suspension in self._suspensions if suspension[0] >= t0]
+        margin_s = 2 * STATUS_EVERY_S
         return [rows[index] for index in sorted(rows)], [row for row in self._statuses if t0 - margin_s <= row[1] <= t1 + margin_s]
 
     def _wait_for(self, number: int, ready: Callable[[], bool], deadline: float, answer: Callable[[], Any]) -> None:
