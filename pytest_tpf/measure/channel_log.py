@@ -9,7 +9,8 @@ from array import array
 CAPACITY = 400_000
 """Readings kept of a channel (about 10 MB): more than an hour of RAPL at 10 ms."""
 
-_KEPT_BEFORE = 4  # readings kept before the instant that is asked for: the curve looks at its neighbours
+_KEPT_BEFORE = 4  # readings kept before the instant that is asked for: the curve looks at its neighbours,
+_KEPT_BEFORE_S = 1.5  # or those of this time: a gauge that averages over a second shows what was before
 _RECENT = 64
 
 
@@ -42,7 +43,7 @@ class ChannelLog:
 
     def forget_before(self, t: float) -> None:
         """Drop what no window that starts at ``t`` or later needs."""
-        self._drop(max(bisect.bisect_right(self._hi, t) - _KEPT_BEFORE, 0))
+        self._drop(self._first_for(t))
         self.faults = self.faults_around(t)
 
     def faults_around(self, t0: float) -> list[tuple[float, str, str]]:
@@ -59,7 +60,7 @@ class ChannelLog:
 
     def between(self, t0: float, t1: float) -> tuple[bytes, bytes, bytes]:
         """The readings around (t0, t1) as raw doubles, with enough on either side to know the curve at both ends."""
-        first = max(bisect.bisect_right(self._hi, t0) - _KEPT_BEFORE, 0)
+        first = self._first_for(t0)
         last = bisect.bisect_left(self._lo, t1) + _KEPT_BEFORE
         return self._lo[first:last].tobytes(), self._hi[first:last].tobytes(), self._values[first:last].tobytes()
 
@@ -71,6 +72,9 @@ class ChannelLog:
             return None, None
         period_s = spacings[len(spacings) // 2]
         return period_s, 1.4826 * sorted(abs(s - period_s) for s in spacings)[len(spacings) // 2]
+
+    def _first_for(self, t: float) -> int:
+        return max(min(bisect.bisect_right(self._hi, t) - _KEPT_BEFORE, bisect.bisect_left(self._lo, t - _KEPT_BEFORE_S)), 0)
 
     def _drop(self, count: int) -> None:
         del self._lo[:count], self._hi[:count], self._values[:count]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_tpf.measure.crosscheck import quickest_first
 from pytest_tpf.measure.energy import energy_of_spans
 from pytest_tpf.measure.trace import Span, Trace, merged_spans
 from pytest_tpf.meters.protocol import Status
@@ -57,9 +58,7 @@ def _mean_w(traces: Sequence[Trace], spans: tuple[Span, ...]) -> float | None:
 def _best_profile(energy_trace: Trace, traces: Sequence[Trace]) -> list[_Piece]:
     domain = energy_trace.channel.domain
     gauges = [trace for trace in traces if trace.channel.domain == domain and len(trace.powers) > 1]
-    # The gauge that averages least shows peaks best.
-    gauges.sort(key=lambda trace: trace.channel.averaging_s if trace.channel.averaging_s is not None else float("inf"))
-    return _gauge_pieces(gauges[0]) if gauges else _slope_pieces(energy_trace)
+    return _gauge_pieces(quickest_first(gauges)[0]) if gauges else _slope_pieces(energy_trace)  # it shows peaks best
 
 
 def _gauge_pieces(trace: Trace) -> list[_Piece]:

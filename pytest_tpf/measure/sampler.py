@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pytest_tpf.codec import from_dict
+from pytest_tpf.measure.crosscheck import with_swing
 from pytest_tpf.measure.helper import Helper, Lost
 from pytest_tpf.measure.sharpen import sharpened
 from pytest_tpf.measure.trace import Edge, Fault, PowerSample, Recording, Trace
@@ -202,7 +203,7 @@ class Sampler:
         traces = tuple(_trace(channel, *row) for channel, row in zip(channels, rows, strict=True))
         if self._restarted:
             traces = tuple(dataclasses.replace(trace, faults=(*self._restarted, *trace.faults)) for trace in traces)
-        return Recording(traces=traces, statuses=tuple(_status(*row) for row in statuses))
+        return Recording(traces=with_swing(traces), statuses=tuple(_status(*row) for row in statuses))
 
     def processes(self, since: float) -> tuple[BoardProcess, ...]:
         """Who is on the boards, and what each made of them since an instant; empty where no meter can tell."""

@@ -1,0 +1,124 @@
+"""What a domain's other sensors say beside the counter that its energy comes from. Pure.
+
+A gauge shows two things that a counter can't: how power swings between two refreshes of the counter, and whether the counter's scale is to
+be believed. Where both are read over the same time, they must agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from pytest_tpf.measure.counter import Curve
+from pytest_tpf.measure.energy import energy_of_spans
+from pytest_tpf.measure.trace import PowerSample, Trace
+from pytest_tpf.records import record
+
+DISAGREEMENT = 0.055
+"""Sensors that are farther apart than this disagree: 8 % never passes, and what two sound sensors differ by stays below."""
+
+_DECIDED = 0.015  # half of the 95 % interval of their ratio, up to which two sensors can be compared
+_SETTLED_S = 1.0  # a window shorter than this says little about a sensor's scale
+_LIKELY_SWING, _LIKELY_WEIGHT = 0.02, 4  # assumed before any reading is looked at, and how many readings that is worth
+_UNDOCUMENTED_AVERAGING_S = 0.025
+
+
+@record
+class Agreement:
+    """How a gauge compares with its domain's counter over the same time: ``ratio`` of their energies, and half of its 95 % interval.
+
+    ``disagree`` is None where the interval is too wide, or the time too short, to tell.
+    """
+
+    domain: str
+    method: str
+    against: str
+    ratio: float | None
+    half_width: float | None
+    disagree: bool | None
+
+    @property
+    def text(self) -> str:
+        """One line for the user."""
+        if self.ratio is None:
+            return f"{self.domain}: {self.method} can't be compared with {self.against}"
+        return f"{self.domain}: {self.method} shows {self.ratio - 1:+.1%} of {self.against}"
+
+
+def with_swing(traces: Sequence[Trace]) -> tuple[Trace, ...]:
+    """``traces``, each energy counter with the ``swing`` that its domain's quickest gauge shows."""
+    return tuple(dataclasses.replace(trace, swing=_swing(trace, traces)) if _is_counter(trace) else trace for trace in traces)
+
+
+def agreements(traces: Sequence[Trace]) -> tuple[Agreement, ...]:
+    """Every gauge beside its domain's counter, over the time in which both were read."""
+    counters = {trace.channel.domain: trace for trace in traces if _is_counter(trace)}
+    gauges = [trace for trace in traces if trace.channel.quantity == "power_w" and trace.channel.domain in counters]
+    return tuple(_agreement(counters[gauge.channel.domain], gauge) for gauge in gauges)
+
+
+def quickest_first(gauges: Sequence[Trace]) -> list[Trace]:
+    """Gauges by the time over which they average: the shortest follows the load best."""
+    return sorted(gauges, key=_averaging_s)
+
+
+def _is_counter(trace: Trace) -> bool:
+    return trace.channel.energy and trace.channel.quantity == "energy_j"
+
+
+def _averaging_s(trace: Trace) -> float:
+    averaging_s = trace.channel.averaging_s
+    return _UNDOCUMENTED_AVERAGING_S if averaging_s is None else averaging_s
+
+
+def _swing(counter: Trace, traces: Sequence[Trace]) -> float | None:
+    """The root mean square of how far readings lie outside the powers that the counter shows for their time, relative to these.
+
+    A reading's time isn't known better than the pause before it, so it is held against all powers of that time. What is assumed at first
+    counts like a few readings, so that two quiet ones aren't taken for proof.
+    """
+    gauges = quickest_first([t for t in traces if t.channel.domain == counter.channel.domain and t.channel.quantity == "power_w"])
+    if not gauges or len(counter.edges) < 2:
+        return None
+    found = list(_outside(Curve(counter.edges), gauges[0].powers, _averaging_s(gauges[0])))
+    squares = sum(share * share for share in found) + _LIKELY_WEIGHT * _LIKELY_SWING**2
+    return math.sqrt(squares / (len(found) + _LIKELY_WEIGHT)) if found else None
+
+
+def _outside(curve: Curve, powers: Sequence[PowerSample], averaging_s: float) -> Iterator[float]:
+    for before, sample in itertools.pairwise(powers):
+        start = before.t - averaging_s
+        if sample.watts == before.watts or start < curve.first or sample.t > curve.last:
+            continue
+        indices = range(curve.interval(start), curve.interval(sample.t) + 1)
+        shown = [power_w for index in indices if (power_w := curve.mean_power_w(index)) is not None]
+        reference_w = max(max(shown), sample.watts)
+        if reference_w > 0:
+            yield max(sample.watts - max(shown), min(shown) - sample.watts, 0.0) / reference_w
+
+
+def _agreement(counter: Trace, gauge: Trace) -> Agreement:
+    none = Agreement(
+        domain=counter.channel.domain,
+        method=gauge.channel.method,
+        against=counter.channel.method,
+        ratio=None,
+        half_width=None,
+        disagree=None,
+    )
+    averaging_s = _averaging_s(gauge)
+    if len(counter.edges) < 2 or len(gauge.powers) < 2:
+        return none
+    start = max(counter.edges[0].t, gauge.powers[0].t)
+    end = min(counter.edges[-1].t, gauge.powers[-1].t - averaging_s)
+    if end <= start:
+        return none
+    mine, other = energy_of_spans(counter, [(start, end)]), energy_of_spans(gauge, [(start, end)])
+    if not mine.joules or other.joules is None or mine.half_width_j is None or other.half_width_j is None:
+        return none
+    ratio = other.joules / mine.joules
+    half_width = math.hypot(mine.half_width_j, other.half_width_j) / mine.joules
+    can_tell = half_width <= _DECIDED and end - start >= max(_SETTLED_S, 2 * averaging_s)
+    return dataclasses.replace(none, ratio=ratio, half_width=half_width, disagree=abs(ratio - 1) > DISAGREEMENT if can_tell else None)
