@@ -87,6 +87,21 @@ def system_clocks() -> CpuClocks:
     return PsutilClocks()
 
 
+def family(root: int) -> frozenset[int]:
+    """``root`` and its descendants as they are now; only ``root`` where this system doesn't tell."""
+    try:
+        clocks = system_clocks()
+    except MeterUnavailable:
+        return frozenset({root})
+    members, waiting = set[int](), [root]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in members:
+            members.add(pid)
+            waiting.extend(clocks.children(pid))
+    return frozenset(members)
+
+
 class ProcessTree:
     """CPU time of ``root`` and its descendants since it was made (s), without this process and its own descendants.
 

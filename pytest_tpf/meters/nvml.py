@@ -1,8 +1,9 @@
 """NVIDIA boards through NVML, the driver's own library, by NVIDIA's own binding ``pynvml``.
 
 A board gives a cumulative energy counter (Volta and later) and power gauges. The counter is the energy of the board; where there is none
-the best gauge is, and the method's name says which. A board is known by its UUID; its domain is ``gpu:<index>`` with the driver's index
-(PCI bus order), which is the same for every process, whatever ``CUDA_VISIBLE_DEVICES`` hides from it.
+the quickest gauge is, and the method's name says which. The other gauges are read beside it: they must agree. A board is known by its
+UUID; its domain is ``gpu:<index>`` with the driver's index (PCI bus order), which is the same for every process, whatever
+``CUDA_VISIBLE_DEVICES`` hides from it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_tpf.meters._nvml_board import Gauge, NvmlBoard
-from pytest_tpf.meters.protocol import Channel, ChannelInfo, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
+from pytest_tpf.meters._nvml_processes import board_processes
+from pytest_tpf.meters.protocol import BoardProcess, Channel, ChannelInfo, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
 from pytest_tpf.meters.visible import BoardId, visible_boards
 
 # Relative standard uncertainty of a board's sensor. NVIDIA states none for the counter; 5 % covers what shunt meters showed on most
@@ -37,6 +39,7 @@ class NvmlMeter:
     def __init__(self) -> None:
         self._nvml: Any = None
         self._boards: list[NvmlBoard] = []
+        self._watched_pid = 0
 
     def open(self, options: MeterOptions) -> Opened:
         """The counter and the best gauge of every board that ``CUDA_VISIBLE_DEVICES`` shows.
@@ -44,7 +47,7 @@ class NvmlMeter:
         Raises:
             MeterUnavailable: no binding, no driver, or no visible board that can be metered.
         """
-        self._nvml = _initialised()
+        self._nvml, self._watched_pid = _initialised(), options.watched_pid
         listed, notes = _listed(self._nvml)
         selection = visible_boards(listed, os.environ)
         notes += selection.notes
@@ -65,6 +68,10 @@ class NvmlMeter:
     def status(self) -> Sequence[Status]:
         """Utilization, temperature, power limit and clock event reasons of every board, now."""
         return [board.status() for board in self._boards]
+
+    def processes(self, since_s: float) -> Sequence[BoardProcess]:
+        """Who is on the boards, and what each made of them since an instant."""
+        return board_processes(self._boards, self._watched_pid, since_s)
 
     def close(self) -> None:
         """Let go of the driver's library."""
@@ -126,13 +133,13 @@ def _usable(nvml: Any, identities: Sequence[BoardId], notes: list[str]) -> Itera
 
 
 def _channels(board: NvmlBoard, notes: list[str]) -> Iterator[Channel]:
-    counter, gauge = board.counter(), board.gauge()
+    counter, gauges = board.counter(), board.gauges()
     if counter is not None:
         yield Channel(_counter_info(board), counter)
-    if gauge is not None:
-        yield Channel(_gauge_info(board, gauge, energy=counter is None), gauge.read_w)
+    for index, gauge in enumerate(gauges):
+        yield Channel(_gauge_info(board, gauge, energy=counter is None and index == 0), gauge.read_w)
     if counter is None:
-        instead = f"its energy is {gauge.method} added up over time" if gauge else "and no power reading: its energy is unknown"
+        instead = f"its energy is {gauges[0].method} added up over time" if gauges else "and no power reading: its energy is unknown"
         notes.append(f"{board.domain} ({board.id.name}) has no energy counter, {instead}")
 
 
@@ -163,7 +170,7 @@ def _gauge_info(board: NvmlBoard, gauge: Gauge, *, energy: bool) -> ChannelInfo:
         source=gauge.source,
         trust="measured",
         stepped=False,
-        poll_s=GAUGE_POLL_S,
+        poll_s=max(GAUGE_POLL_S, (gauge.averaging_s or 0.0) / 10),
         energy=energy,
         gain=GAIN,
         averaging_s=gauge.averaging_s,

@@ -6,6 +6,7 @@ Arguments: how many times every channel is read, and the pause between two round
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -26,7 +27,7 @@ def reading(channel: Channel) -> list[object]:
 def probe(count: int, pause_s: float) -> dict[str, object]:
     meter = NvmlMeter()
     try:
-        opened = meter.open(MeterOptions(watched_pid=1))
+        opened = meter.open(MeterOptions(watched_pid=os.getppid()))
         rows: list[list[object]] = [[] for _ in opened.channels]
         for _ in range(count):
             for row, channel in zip(rows, opened.channels, strict=True):
@@ -39,6 +40,7 @@ def probe(count: int, pause_s: float) -> dict[str, object]:
             "notes": list(opened.notes),
             "unmetered": list(opened.unmetered),
             "statuses": as_dict(list(meter.status())),
+            "processes": as_dict(list(meter.processes(time.perf_counter() - 1.0))),
         }
     except MeterUnavailable as reason:
         return {"unavailable": str(reason)}

@@ -14,14 +14,18 @@ that already runs and has not loaded NVML.
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import dataclasses
 import hashlib
 import math
+import mmap
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -45,10 +49,12 @@ class StandinUnavailable(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A compute process that a board says runs on it."""
+    """A compute process that a board says runs on it from ``from_s`` on, and the share of its time that it uses."""
 
     pid: int
     used_bytes: int
+    sm_percent: int = 0
+    from_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +62,17 @@ class Board:
     """One board. Times ``*_at_s`` are ``time.perf_counter()`` seconds; -1 for a figure the board doesn't give.
 
     ``shape``: ``constant`` (base), ``square`` (base + swing for the first ``duty`` of every period), ``sine`` (base + swing * sin),
-    ``step`` (base + swing between ``step_at_s`` and ``step_until_s``).
+    ``step`` (base + swing between ``step_at_s`` and ``step_until_s``). With ``drive``, the path of a ``Drive``, that file's waveform
+    instead, and base before it begins.
     ``counter_*``: the cumulative counter is latched every ``counter_period_s`` (0: at every read) give or take ``counter_jitter_s``
     (less than half a period); it starts anew from zero at ``reset_at_s``.
     ``counter_wrap_j``: the counter starts again from zero when it has counted so much (0: never); ``stuck_at_s``: it never moves after.
     ``power_fails_at_s``, ``power_fails_until_s``: between them every power gauge answers "not supported".
     ``power_period_s``: how often the gauges refresh; ``*_window_s``: the time each averages over, ending at the refresh.
     ``gain`` multiplies what the sensors say, not what is true. ``latency_s``: duration of an energy or power call, value taken halfway.
-    ``mig``: 1 on, 0 off, -1 not supported.
+    ``mig``, ``ecc``: 1 on, 0 off, -1 not supported. The temperature rises by its slope from ``heats_from_s`` on.
+    ``cap_share``, ``thermal_share``, ``brake_share``: share of all time in which the clocks are held back, as the board's counters tell it
+    (-1: no such counter); without ``held_back_fields`` only the older violation times tell the first two.
     """
 
     uuid: str = "GPU-00000000-0000-0000-0000-000000000000"
@@ -72,6 +81,7 @@ class Board:
     memory_bytes: int = 80 * 1024**3
     memory_used_bytes: int = 1024**3
     shape: Literal["constant", "square", "sine", "step"] = "constant"
+    drive: str = ""
     base_w: float = 300.0
     swing_w: float = 0.0
     period_s: float = 1.0
@@ -106,6 +116,14 @@ class Board:
     seed: int = 1
     architecture: int = 9
     sm_clock_mhz: int = 1980
+    memory_clock_mhz: int = 3201
+    ecc: int = 1
+    temperature_slope_c_per_s: float = 0.0
+    heats_from_s: float = 0.0
+    cap_share: float = 0.0
+    thermal_share: float = 0.0
+    brake_share: float = 0.0
+    held_back_fields: bool = True
     counter_wrap_j: float = 0.0
     stuck_at_s: float = _NEVER
     power_fails_at_s: float = _NEVER
@@ -131,6 +149,8 @@ class Board:
 
     def true_energy_j(self, t0: float, t1: float) -> float:
         """The true energy between two instants (J): the integral of ``power_w``, in closed form; exact but for rounding."""
+        if self.drive:
+            return Drive.read(Path(self.drive)).energy_j(t0, t1, before_w=self.base_w)
         return self.base_w * (t1 - t0) + self._swing_integral_j(t1) - self._swing_integral_j(t0)
 
     def _swing_integral_j(self, t: float) -> float:
@@ -169,8 +189,51 @@ class Board:
     def config(self) -> str:
         """This board's section of the configuration file."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "processes"}
-        lines = [f"{key} {int(value) if isinstance(value, bool) else value}" for key, value in fields.items()]
-        return "\n".join(["[board]", *lines, *(f"process {p.pid} {p.used_bytes}" for p in self.processes)])
+        lines = [f"{key} {int(value) if isinstance(value, bool) else value}" for key, value in fields.items() if value != ""]
+        return "\n".join(["[board]", *lines, *(f"process {p.pid} {p.used_bytes} {p.sm_percent} {p.from_s}" for p in self.processes)])
+
+
+class Drive:
+    """A waveform in a file, which boards follow: from each instant on that power. It may grow while they are read."""
+
+    _HEAD, _TURN = struct.Struct("q"), struct.Struct("ddd")
+
+    def __init__(self, path: Path, capacity: int = 100_000) -> None:
+        """Make an empty file for ``capacity`` turns."""
+        self.path = path
+        path.write_bytes(bytes(self._HEAD.size + capacity * self._TURN.size))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+        self._turns: list[tuple[float, float, float]] = []
+
+    @classmethod
+    def read(cls, path: Path) -> Drive:
+        """The waveform as it stands in the file, for asking only."""
+        content = path.read_bytes()
+        drive, (count,) = cls.__new__(cls), cls._HEAD.unpack_from(content)
+        drive.path = path
+        drive._turns = [cls._TURN.unpack_from(content, cls._HEAD.size + i * cls._TURN.size) for i in range(count)]
+        return drive
+
+    def set(self, watts: float, at_s: float | None = None) -> None:
+        """From ``at_s`` (``perf_counter`` seconds, never before the last; None: now) on the power is ``watts``."""
+        t = time.perf_counter() if at_s is None else at_s
+        joules = self._turns[-1][2] + self._turns[-1][1] * (t - self._turns[-1][0]) if self._turns else 0.0
+        self._turns.append((t, watts, joules))
+        count = len(self._turns)
+        self._TURN.pack_into(self._memory, self._HEAD.size + (count - 1) * self._TURN.size, *self._turns[-1])
+        self._HEAD.pack_into(self._memory, 0, count)
+
+    def energy_j(self, t0: float, t1: float, before_w: float = 0.0) -> float:
+        """The energy between two instants (J)."""
+        return self._until_j(t1, before_w) - self._until_j(t0, before_w)
+
+    def _until_j(self, t: float, before_w: float) -> float:
+        index = bisect.bisect_right(self._turns, t, key=lambda turn: turn[0]) - 1
+        if index < 0:
+            return before_w * (t - self._turns[0][0]) if self._turns else before_w * t
+        start, watts, joules = self._turns[index]
+        return joules + watts * (t - start)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

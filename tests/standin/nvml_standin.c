@@ -13,26 +13,38 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
     LOST = 15, VERSION_MISMATCH = 25, UNKNOWN = 999
 };
 enum { MAX_BOARDS = 64, MAX_FAILS = 32, MAX_PROCESSES = 16 };
+enum { FIELD_CAP = 74, FIELD_SW_THERMAL = 269, FIELD_HW_THERMAL = 270, FIELD_BRAKE = 271 };
 enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
 enum { CONSTANT, SQUARE, SINE, STEP };
 
+/* A waveform in a file that another process writes: from each instant on, that power; joules since the first instant. */
+typedef struct { double t, watts, joules; } Turn;
+typedef struct { int64_t count; Turn turns[]; } Drive;
+
 typedef struct {
-    char uuid[96], name[96], pci_bus_id[32], shape[16];
+    char uuid[96], name[96], pci_bus_id[32], shape[16], drive[256];
+    const Drive *driven;
     double memory_bytes, memory_used_bytes, base_w, swing_w, period_s, phase_s, duty, step_at_s, step_until_s;
     double counter_supported, counter_period_s, counter_phase_s, counter_jitter_s, energy_offset_j, reset_at_s;
     double counter_wrap_j, stuck_at_s, power_fails_at_s, power_fails_until_s;
     double power_supported, instant_supported, average_supported, usage_supported;
     double power_period_s, power_phase_s, instant_window_s, average_window_s, usage_window_s;
     double gain, latency_s, lost_at_s, power_limit_w, default_limit_w, clock_reasons, utilization_percent, temperature_c, mig, seed;
-    double architecture, sm_clock_mhz;
-    unsigned process_count, pids[MAX_PROCESSES];
+    double architecture, sm_clock_mhz, memory_clock_mhz, ecc, temperature_slope_c_per_s, heats_from_s;
+    double cap_share, thermal_share, brake_share, held_back_fields;
+    unsigned process_count, pids[MAX_PROCESSES], process_percent[MAX_PROCESSES];
     unsigned long long process_bytes[MAX_PROCESSES];
+    double process_from_s[MAX_PROCESSES];
 } Board;
 
 typedef struct { char function[64]; int code; } Fail;
@@ -51,20 +63,23 @@ typedef struct { const char *key; size_t offset, text_size; } Key; /* text_size 
 #define NUMBER(field) { #field, offsetof(Board, field), 0 }
 #define TEXT(field) { #field, offsetof(Board, field), sizeof(((Board *)0)->field) }
 static const Key keys[] = {
-    TEXT(uuid), TEXT(name), TEXT(pci_bus_id), TEXT(shape), NUMBER(memory_bytes), NUMBER(memory_used_bytes), NUMBER(base_w),
+    TEXT(uuid), TEXT(name), TEXT(pci_bus_id), TEXT(shape), TEXT(drive), NUMBER(memory_bytes), NUMBER(memory_used_bytes), NUMBER(base_w),
     NUMBER(swing_w), NUMBER(period_s), NUMBER(phase_s), NUMBER(duty), NUMBER(step_at_s), NUMBER(step_until_s),
     NUMBER(counter_supported), NUMBER(counter_period_s), NUMBER(counter_phase_s), NUMBER(counter_jitter_s), NUMBER(energy_offset_j),
     NUMBER(reset_at_s), NUMBER(power_supported), NUMBER(instant_supported), NUMBER(average_supported), NUMBER(usage_supported),
     NUMBER(power_period_s), NUMBER(power_phase_s), NUMBER(instant_window_s), NUMBER(average_window_s), NUMBER(usage_window_s),
     NUMBER(gain), NUMBER(latency_s), NUMBER(lost_at_s), NUMBER(power_limit_w), NUMBER(default_limit_w), NUMBER(clock_reasons),
     NUMBER(utilization_percent), NUMBER(temperature_c), NUMBER(mig), NUMBER(seed), NUMBER(architecture), NUMBER(sm_clock_mhz),
+    NUMBER(memory_clock_mhz), NUMBER(ecc), NUMBER(temperature_slope_c_per_s), NUMBER(heats_from_s),
+    NUMBER(cap_share), NUMBER(thermal_share), NUMBER(brake_share), NUMBER(held_back_fields),
     NUMBER(counter_wrap_j), NUMBER(stuck_at_s), NUMBER(power_fails_at_s), NUMBER(power_fails_until_s),
 };
 
 static int set_board(Board *board, const char *key, const char *value) {
     if (!strcmp(key, "process")) {
         unsigned n = board->process_count;
-        if (n == MAX_PROCESSES || sscanf(value, "%u %llu", &board->pids[n], &board->process_bytes[n]) != 2) return 0;
+        if (n == MAX_PROCESSES || sscanf(value, "%u %llu %u %lf", &board->pids[n], &board->process_bytes[n],
+                                         &board->process_percent[n], &board->process_from_s[n]) != 4) return 0;
         board->process_count++;
         return 1;
     }
@@ -131,9 +146,32 @@ static void wait_s(double seconds) {
     while (now_s() < end) {}
 }
 
+static const Drive *open_drive(const char *path) {
+    struct stat info;
+    int file = open(path, O_RDONLY);
+    if (file < 0 || fstat(file, &info)) return NULL;
+    void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static double driven_j(const Drive *drive, double base_w, double t) {
+    int64_t low = 0, high = __atomic_load_n(&drive->count, __ATOMIC_ACQUIRE); /* the last turn at or before t is at low - 1 */
+    double start = high ? drive->turns[0].t : t;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (drive->turns[middle].t <= t) low = middle + 1;
+        else high = middle;
+    }
+    if (!low) return base_w * t;
+    const Turn *turn = &drive->turns[low - 1];
+    return base_w * start + turn->joules + turn->watts * (t - turn->t);
+}
+
 /* Integral of the power from 0 to t (J). */
 static double integral_j(const Board *b, double t) {
     double flat = b->base_w * t, u = t - b->phase_s;
+    if (b->driven) return driven_j(b->driven, b->base_w, t);
     if (!strcmp(b->shape, "square")) {
         double whole = floor(u / b->period_s), rest = u - whole * b->period_s, on = b->duty * b->period_s;
         return flat + b->swing_w * (whole * on + fmin(rest, on));
@@ -216,6 +254,9 @@ int nvmlInitWithFlags(unsigned flags) {
     if (code) return code;
     if (lib.init_delay_s > 0) wait_s(lib.init_delay_s);
     if (lib.init_error) return (int)lib.init_error;
+    for (int i = 0; i < lib.board_count; i++)
+        if (*lib.boards[i].drive && !(lib.boards[i].driven = open_drive(lib.boards[i].drive)))
+            return fprintf(stderr, "nvml stand-in: can't map the drive %s\n", lib.boards[i].drive), UNKNOWN;
     lib.initialised = references + 1;
     return OK;
 }
@@ -346,6 +387,9 @@ static int read_field(const Board *b, FieldValue *f, double t) {
     f->value.ull = 0;
     if (f->scope) return NOT_SUPPORTED;
     if (f->field == FIELD_ENERGY && b->counter_supported) return f->value_type = 3, f->value.ull = counter_mj(b, t), OK;
+    double share = !b->held_back_fields ? -1 : f->field == FIELD_CAP ? b->cap_share : f->field == FIELD_SW_THERMAL ? b->thermal_share
+                 : f->field == FIELD_HW_THERMAL ? 0 : f->field == FIELD_BRAKE ? b->brake_share : -1;
+    if (share >= 0) return f->value_type = 3, f->value.ull = (unsigned long long)(share * t * 1e9), OK;
     double window = 0;
     if (f->field == FIELD_POWER_AVERAGE && b->average_supported) window = b->average_window_s;
     if (f->field == FIELD_POWER_INSTANT && b->instant_supported) window = b->instant_window_s;
@@ -380,10 +424,14 @@ int nvmlDeviceGetCurrentClocksEventReasons(Board *b, unsigned long long *out) { 
 int nvmlDeviceGetCurrentClocksThrottleReasons(Board *b, unsigned long long *out) { ENTER(b); return reasons(b, out); }
 int nvmlDeviceGetSupportedClocksEventReasons(Board *b, unsigned long long *out) { ENTER(b); *out = 0x1ff; return OK; }
 
+/* Whole degrees, rising from heats_from_s on. */
+static int temperature(const Board *b) {
+    return (int)(b->temperature_c + b->temperature_slope_c_per_s * fmax(0, now_s() - b->heats_from_s));
+}
 int nvmlDeviceGetTemperature(Board *b, int sensor, unsigned *out) {
     ENTER(b);
     if (sensor || b->temperature_c < 0) return NOT_SUPPORTED;
-    *out = (unsigned)b->temperature_c;
+    *out = (unsigned)temperature(b);
     return OK;
 }
 typedef struct { unsigned version; int sensor, temperature; } TemperatureV1;
@@ -391,7 +439,25 @@ int nvmlDeviceGetTemperatureV(Board *b, TemperatureV1 *out) {
     ENTER(b);
     if (out->version != 0x100000C) return VERSION_MISMATCH;
     if (out->sensor || b->temperature_c < 0) return NOT_SUPPORTED;
-    out->temperature = (int)b->temperature_c;
+    out->temperature = temperature(b);
+    return OK;
+}
+
+/* Time held back so far: a share of all time (ns); the policies are NVML_PERF_POLICY_POWER and _THERMAL. */
+typedef struct { unsigned long long reference_us, violation_ns; } ViolationTime;
+int nvmlDeviceGetViolationStatus(Board *b, int policy, ViolationTime *out) {
+    ENTER(b);
+    double share = policy == 0 ? b->cap_share : policy == 1 ? b->thermal_share : -1;
+    if (share < 0) return NOT_SUPPORTED;
+    out->reference_us = (unsigned long long)(now_s() * 1e6);
+    out->violation_ns = (unsigned long long)(share * now_s() * 1e9);
+    return OK;
+}
+
+int nvmlDeviceGetEccMode(Board *b, unsigned *current, unsigned *pending) {
+    ENTER(b);
+    if (b->ecc < 0) return NOT_SUPPORTED;
+    *current = *pending = (unsigned)b->ecc;
     return OK;
 }
 
@@ -402,7 +468,11 @@ int nvmlDeviceGetUtilizationRates(Board *b, unsigned out[2]) {
     return OK;
 }
 
-int nvmlDeviceGetClockInfo(Board *b, int type, unsigned *out) { ENTER(b); (void)type; *out = (unsigned)b->sm_clock_mhz; return OK; }
+int nvmlDeviceGetClockInfo(Board *b, int type, unsigned *out) {
+    ENTER(b);
+    *out = (unsigned)(type == 2 ? b->memory_clock_mhz : b->sm_clock_mhz); /* NVML_CLOCK_MEM */
+    return OK;
+}
 int nvmlDeviceGetMaxClockInfo(Board *b, int type, unsigned *out) { ENTER(b); (void)type; *out = (unsigned)b->sm_clock_mhz; return OK; }
 int nvmlDeviceGetPersistenceMode(Board *b, unsigned *out) { ENTER(b); *out = 1; return OK; }
 int nvmlDeviceGetC2cModeInfoV(Board *b, void *out) { ENTER(b); (void)out; return NOT_SUPPORTED; }
@@ -412,11 +482,31 @@ int nvmlDeviceGetSupportedEventTypes(Board *b, unsigned long long *out) { ENTER(
 typedef struct { unsigned pid; unsigned long long used_bytes; unsigned gpu_instance, compute_instance; } Process;
 int nvmlDeviceGetComputeRunningProcesses_v3(Board *b, unsigned *count, Process *out) {
     ENTER(b);
-    unsigned room = *count;
-    *count = b->process_count;
-    if (room < b->process_count) return INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < b->process_count; i++)
-        out[i] = (Process){ b->pids[i], b->process_bytes[i], 0xffffffffU, 0xffffffffU };
-    return OK;
+    unsigned room = *count, there = 0;
+    for (unsigned i = 0; i < b->process_count; i++) {
+        if (now_s() < b->process_from_s[i]) continue;
+        if (there < room) out[there] = (Process){ b->pids[i], b->process_bytes[i], 0xffffffffU, 0xffffffffU };
+        there++;
+    }
+    *count = there;
+    return there > room ? INSUFFICIENT_SIZE : OK;
 }
 int nvmlDeviceGetGraphicsRunningProcesses_v3(Board *b, unsigned *count, Process *out) { ENTER(b); (void)out; *count = 0; return OK; }
+
+/* One sample for each process that used the board at all, stamped now; the caller's last time stamp is in microseconds. */
+typedef struct { unsigned pid; unsigned long long stamp_us; unsigned sm, memory, encoder, decoder; } ProcessSample;
+int nvmlDeviceGetProcessUtilization(Board *b, ProcessSample *out, unsigned *count, unsigned long long last_us) {
+    ENTER(b);
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    unsigned long long stamp_us = (unsigned long long)t.tv_sec * 1000000 + (unsigned long long)t.tv_nsec / 1000;
+    unsigned room = out ? *count : 0, there = 0;
+    if (last_us > stamp_us) return NOT_FOUND;
+    for (unsigned i = 0; i < b->process_count; i++) {
+        if (now_s() < b->process_from_s[i] || !b->process_percent[i]) continue;
+        if (there < room) out[there] = (ProcessSample){ b->pids[i], stamp_us, b->process_percent[i], 0, 0, 0 };
+        there++;
+    }
+    *count = there;
+    return !there ? NOT_FOUND : there > room ? INSUFFICIENT_SIZE : OK;
+}
