@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.standin import DRIVER_NOT_LOADED, GPU_IS_LOST, Board, Process, Standin, StandinUnavailable, build_library, many_boards
+from tests.standin import DRIVER_NOT_LOADED, GPU_IS_LOST, Board, Drive, Process, Standin, StandinUnavailable, build_library, many_boards
 
 SHAPES: tuple[Board, ...] = (
     Board(base_w=300.0),
@@ -201,3 +201,22 @@ def test_a_call_takes_as_long_as_it_is_told_to(tmp_path):
     script = READ_COUNTERS.replace("range(40)", "range(5)")
     (rows,) = run(Standin(boards=(Board(latency_s=0.002),)), tmp_path, script)
     assert all(after - before >= 0.002 for before, _, after in rows)
+
+
+def test_a_board_follows_a_waveform_that_grows_while_it_is_read(tmp_path):
+    drive = Drive(tmp_path / "drive", capacity=200)
+    board = Board(base_w=50.0, drive=str(drive.path), counter_period_s=0.004)
+    start = time.perf_counter() + 1.0
+    for turn in range(150):
+        drive.set(100.0 + 37.0 * (turn % 7), at_s=start + 0.01 * turn)
+    command = [sys.executable, "-c", READ_COUNTERS.replace("range(40)", "range(300)")]
+    with subprocess.Popen(command, env={**os.environ, **Standin(boards=(board,)).environment(tmp_path)}, stdout=subprocess.PIPE) as reader:
+        time.sleep(max(0.0, start + 0.5 - time.perf_counter()))
+        drive.set(999.0, at_s=start + 1.6)
+        (rows,) = json.loads(reader.stdout.read())
+    assert len(rows) == 300
+    for before, joules, after in rows:
+        assert board.counter_j(before) - 0.0011 <= joules <= board.counter_j(after) + 0.0011
+    assert board.true_energy_j(start - 1.0, start) == pytest.approx(50.0)
+    assert board.true_energy_j(start, start + 0.03) == pytest.approx(0.01 * (100.0 + 137.0 + 174.0))
+    assert board.true_energy_j(start + 2.0, start + 3.0) == pytest.approx(999.0)
