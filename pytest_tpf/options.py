@@ -56,6 +56,12 @@ def _number(low: float, high: float = math.inf, *, low_is_in: bool = False) -> C
     return parse
 
 
+def _seconds(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError("expected a number of seconds")
+    return value
+
+
 def _whole(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if (value := int(text)) < least:
@@ -75,6 +81,9 @@ def _flag(text: str) -> bool:
 OPTIONS: tuple[Option, ...] = (
     Option("report", str, "PATH", "write the JSON report to PATH (parent folders are made)"),
     Option("meter", _names, "LIST", "where joules come from: auto (default) or a list such as nvml,rapl or estimate"),
+    Option("replay", str, "FILE", "attach a power log recorded elsewhere: nvidia-smi, DCGM, or a CSV of time_s and power_w or energy_j"),
+    Option("replay-offset", _seconds, "SECONDS", "add this to the log's times, where its clock differs from this machine's (default 0)"),
+    Option("prometheus", str, "URL_OR_FILE", "read meters from a Prometheus server: its URL, or a TOML file that names the queries"),
     Option("require", str, None, "fail a run whose energy is only estimated", ("measured",)),
     Option("facility", str, "FILE", "TOML facility profile: pue, power budget, cooling, carbon, water, price"),
     Option("pue", _number(1.0, low_is_in=True), "X", "power usage effectiveness; overrides the profile's"),
@@ -86,6 +95,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("columns", _names, "LIST", "columns of the table"),
     Option("sort", str, "COLUMN", "sort the table by this column (default: worst first)"),
     Option("group-by", str, "KEY", "one table per group, file, model, param:NAME or label:NAME"),
+    Option("rows", _whole(0), "N", "rows of the table at most, 0 for all; more are counted (default 100)"),
     Option("cpu-tdp", _number(0.0), "WATTS", "thermal design power that the estimate meter scales (default: assumed)"),
     Option("operations-threshold", _number(0.0, 1.0), "FRACTION", "attainment below which operations bind (default 0.3)"),
     Option("junit-properties", _flag, None, "add the figures to the JUnit report as properties"),

@@ -106,7 +106,7 @@ class Reporting:
         settings = self._settings
         width = max(MIN_WIDTH, self._config.get_terminal_writer().fullwidth)
         terminalreporter.write_sep("=", "energy-to-token")
-        for line in render_summary(self._report, settings.columns, settings.sort, settings.group_by, width):
+        for line in render_summary(self._report, settings.columns, settings.sort, settings.group_by, width, settings.rows):
             terminalreporter.write_line(line)
 
     @pytest.hookimpl(wrapper=True)

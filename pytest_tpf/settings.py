@@ -17,6 +17,9 @@ class Settings(NamedTuple):
 
     report: str | None = None
     meter: tuple[str, ...] = ("auto",)
+    replay: str | None = None
+    replay_offset: float = 0.0
+    prometheus: str | None = None
     require: str | None = None
     facility: str | None = None
     pue: float | None = None
@@ -28,6 +31,7 @@ class Settings(NamedTuple):
     columns: tuple[str, ...] = ()
     sort: str | None = None
     group_by: str | None = None
+    rows: int = 100
     cpu_tdp: float | None = None
     operations_threshold: float = 0.3
     junit_properties: bool = False
@@ -55,7 +59,21 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
         values["off"] = True
     if mistakes:
         raise OptionError("\n".join(mistakes))
-    return Settings(**values)
+    return _with_prometheus(_with_replay(Settings(**values)))
+
+
+def _with_replay(settings: Settings) -> Settings:
+    """A log that is named is attached, and counts before other meters of the same device."""
+    if settings.replay is None or "replay" in settings.meter:
+        return settings
+    return settings._replace(meter=("replay", *settings.meter))
+
+
+def _with_prometheus(settings: Settings) -> Settings:
+    """A server that is named is asked; what meters of this machine read themselves is theirs."""
+    if settings.prometheus is None or "prometheus" in settings.meter:
+        return settings
+    return settings._replace(meter=(*settings.meter, "prometheus"))
 
 
 def _given(config: pytest.Config, option: Option) -> tuple[str, str]:

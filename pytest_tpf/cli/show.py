@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_tpf.cli.main import CHECK_FAILED, OK, fail
 from pytest_tpf.codec import from_dict
-from pytest_tpf.records import Environment, Report
-from pytest_tpf.report.columns import COLUMNS
+from pytest_tpf.records import Environment, Report, TestRecord
+from pytest_tpf.report.columns import COLUMNS, check_table_options
 from pytest_tpf.report.detail import render_test
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.read import read_report
-from pytest_tpf.report.terminal import DEFAULT_WIDTH, render_summary
+from pytest_tpf.report.read import scan_report
+from pytest_tpf.report.terminal import DEFAULT_WIDTH, gathered
 from pytest_tpf.report.text import UNKNOWN, plain, shortened, si
-from pytest_tpf.report.validate import validate
+from pytest_tpf.report.validate import Validation
 
 _LEAST_WIDTH = 40
 
@@ -27,37 +28,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--columns", metavar="LIST", default="", help=f"columns of the table: {', '.join(COLUMNS)}")
     parser.add_argument("--sort", metavar="COLUMN", help="sort by this column, the worse end first (-COLUMN: last); default: worst first")
     parser.add_argument("--group-by", metavar="KEY", help="one table per group, file, model, param:NAME or label:NAME")
+    parser.add_argument("--rows", metavar="N", type=int, default=100, help="rows at most, 0 for all; more are counted (default 100)")
     parser.add_argument("--test", metavar="SUBSTRING", help="everything known of the tests whose id contains this")
 
 
 def run(args: argparse.Namespace) -> int:
     """The report is validated first: 1 where it is invalid, or no test's id contains SUBSTRING; 2 where it can't be read."""
+    if args.rows < 0:
+        return fail("show", "--rows must be at least 0")
+    columns = [key.strip() for key in args.columns.split(",") if key.strip()]
+    validation = Validation()
     try:
-        data = read_report(args.file)
-        problems = validate(data)
-        if problems:
-            for problem in problems:
+        check_table_options(columns, args.sort, args.group_by)
+        tests = (from_dict(TestRecord, test) for test in validation.tests(scan_report(args.file)))
+        summary = gathered(tests, args.sort, args.rows)
+        if validation.problems:
+            for problem in validation.problems:
                 print(f"{plain(args.file)}: {problem}", file=sys.stderr)
             return CHECK_FAILED
-        report = from_dict(Report, data)
+        report = from_dict(Report, validation.head)
         width = max(shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns, _LEAST_WIDTH)
-        columns = [key.strip() for key in args.columns.split(",") if key.strip()]
-        body = _tests(report, args.test, width) if args.test else render_summary(report, columns, args.sort, args.group_by, width)
+        table = summary.lines(report.meters, report.facility, columns, args.group_by, width)
+        body = _tests(args.file, args.test, width) if args.test else iter(table)
+        first = next(body, None)
+        if first is None:
+            return fail("show", f"no test's id contains {args.test!r}", CHECK_FAILED)
+        for line in itertools.chain(_header(report, width), ("", first), body):
+            print(line)
     except ReportError as error:
         return fail("show", error)
-    if not body:
-        return fail("show", f"no test's id contains {args.test!r}", CHECK_FAILED)
-    for line in [*_header(report, width), "", *body]:
-        print(line)
     return OK
 
 
-def _tests(report: Report, substring: str, width: int) -> list[str]:
-    lines: list[str] = []
-    for test in report.tests:
-        if substring in test.nodeid:
-            lines += ([""] if lines else []) + render_test(test, width)
-    return lines
+def _tests(file: str, substring: str, width: int) -> Iterator[str]:
+    """Every test's lines as it goes by once more: what is valid needn't be held."""
+    between: tuple[str, ...] = ()
+    for key, value in scan_report(file):
+        if isinstance(key, int) and substring in value["nodeid"]:
+            yield from between
+            yield from render_test(from_dict(TestRecord, value), width)
+            between = ("",)
 
 
 def _header(report: Report, width: int) -> list[str]:

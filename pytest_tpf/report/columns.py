@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -153,23 +154,36 @@ def chosen_columns(keys: Sequence[str] = ()) -> tuple[Column, ...]:
     return tuple(COLUMNS[_known(key, COLUMNS, "column")] for key in (keys or DEFAULT_COLUMNS))
 
 
-def sorted_tests(tests: Iterable[TestRecord], sort: str | None = None) -> list[TestRecord]:
+def sorted_tests(tests: Iterable[TestRecord], sort: str | None = None, most: int = 0) -> list[TestRecord]:
     """Worst first; by ``sort``, a column's key, its worse end comes first, with ``-`` before the key last. Unknown values close.
+
+    At most the first ``most`` in that order, where it isn't 0; then no more than these are held.
 
     Raises:
         ReportError: a key that no column has, with the nearest one.
     """
+    order = _order(sort)
+    return heapq.nsmallest(most, tests, key=order) if most else sorted(tests, key=order)
+
+
+def _order(sort: str | None) -> Callable[[TestRecord], Any]:
+    """What tests are sorted by, the least first."""
     if sort in (None, WORST_FIRST):
-        by_energy = sorted_tests(tests, "joules_per_token")
-        return sorted(by_energy, key=_rank)
+        by_energy = _order("joules_per_token")
+        return lambda test: (_rank(test), by_energy(test))
     column = COLUMNS[_known(sort.removeprefix("-"), [*COLUMNS, WORST_FIRST], "column to sort by")]
-    known: list[tuple[Any, TestRecord]] = []
-    unknown: list[TestRecord] = []
-    for test in tests:
+    step = -1 if (column.worst == "high") != sort.startswith("-") else 1
+
+    def order(test: TestRecord) -> tuple[bool, Any]:
         value = column.value(test)
-        unknown.append(test) if value is None else known.append((value, test))
-    known.sort(key=lambda pair: pair[0], reverse=(column.worst == "high") != sort.startswith("-"))
-    return [test for _, test in known] + unknown
+        return value is None, _backwards(value) if step < 0 and isinstance(value, str) else value and step * value
+
+    return order
+
+
+def _backwards(text: str) -> tuple[int, ...]:
+    """What sorts the other way round than ``text``; the end counts as more than any character."""
+    return (*(-ord(char) for char in text), 1)
 
 
 _GROUPS: dict[str, Callable[[TestRecord], str | None]] = {
@@ -211,7 +225,7 @@ def check_table_options(columns: Sequence[str] = (), sort: str | None = None, gr
         ReportError: an unknown column, sort key or group.
     """
     chosen_columns(columns)
-    sorted_tests((), sort)
+    _order(sort)
     grouped_tests((), group_by)
 
 

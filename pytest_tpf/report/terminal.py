@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_tpf.records import Facility, MeterInfo, Report, TestRecord
+from pytest_tpf.records import Facility, MeterInfo, Report, TestRecord, record
 from pytest_tpf.report.columns import Column, chosen_columns, grouped_tests, sorted_tests
+from pytest_tpf.report.remarks import Remarks
 from pytest_tpf.report.text import counted, display_width, number, plain, short_names, shortened, si
 
 DEFAULT_WIDTH = 80
 _LEAST_NAME = 12
 _GAP = 2
-_MOST_NOTES = 12
 _LEFT_COLUMNS = {"name", "binding", "trust", "verdict", "boundary", "model", "engine", "group", "outcome"}
 
 
 def render_summary(
-    report: Report, columns: Sequence[str] = (), sort: str | None = None, group_by: str | None = None, width: int = DEFAULT_WIDTH
+    report: Report,
+    columns: Sequence[str] = (),
+    sort: str | None = None,
+    group_by: str | None = None,
+    width: int = DEFAULT_WIDTH,
+    rows: int = 0,
 ) -> list[str]:
     """The table (a sub-table for each group) and its footer, as lines without line ends, at most ``width`` columns wide.
 
-    Only names are shortened: where the asked columns alone are wider than ``width`` the table is too.
+    Only the first ``rows`` tests in the order that ``sort`` gives are shown, where it isn't 0; the footer speaks of all. Only names are
+    shortened: where the asked columns alone are wider than ``width`` the table is too.
     See ``columns`` for the keys that ``columns``, ``sort`` and ``group_by`` take.
 
     Raises:
         ReportError: an unknown column, sort key or group.
     """
-    chosen = chosen_columns(columns)
-    names = dict(zip((test.nodeid for test in report.tests), short_names([test.nodeid for test in report.tests]), strict=True))
-    lines: list[str] = []
-    for title, tests in grouped_tests(sorted_tests(report.tests, sort), group_by).items():
-        if title:
-            lines += ["", shortened(f"{plain(title)} ({counted(len(tests), 'test')})", width)]
-        lines += _table(tests, chosen, names, width)
-    return [*lines, *footer(report, width)]
+    return gathered(report.tests, sort, rows).lines(report.meters, report.facility, columns, group_by, width)
+
+
+def gathered(tests: Iterable[TestRecord], sort: str | None = None, rows: int = 0) -> Gathered:
+    """What a summary needs of ``tests``, which go by once; no more of them than the ``rows`` it shows are held.
+
+    Raises:
+        ReportError: an unknown sort key.
+    """
+    remarks = Remarks()
+    return Gathered(shown=tuple(sorted_tests(remarks.noted(tests), sort, rows)), remarks=remarks)
+
+
+@record
+class Gathered:
+    """The tests that the table shows, in its order, and remarks on all."""
+
+    shown: tuple[TestRecord, ...]
+    remarks: Remarks
+
+    def lines(
+        self, meters: Sequence[MeterInfo], facility: Facility, columns: Sequence[str] = (), group_by: str | None = None, width: int = 80
+    ) -> list[str]:
+        """The summary; see ``render_summary``."""
+        chosen = chosen_columns(columns)
+        names = dict(zip((test.nodeid for test in self.shown), short_names([test.nodeid for test in self.shown]), strict=True))
+        lines: list[str] = []
+        for title, tests in grouped_tests(self.shown, group_by).items():
+            if title:
+                lines += ["", shortened(f"{plain(title)} ({counted(len(tests), 'test')})", width)]
+            lines += _table(tests, chosen, names, width)
+        hidden = self.remarks.tests - len(self.shown)
+        if hidden:
+            text = f"... and {counted(hidden, 'more test')}; --tpf-rows=0 (tpf show: --rows=0) shows all of them"
+            lines.append(shortened(text, width))
+        return [*lines, *footer(self.remarks, meters, facility, width)]
 
 
 def _table(tests: Sequence[TestRecord], columns: Sequence[Column], names: dict[str, str], width: int) -> list[str]:
@@ -73,28 +106,22 @@ def _fitting(names: Sequence[str], room: int) -> list[str]:
 # --- what is needed to read the table rightly -------------------------------------------------------------------------
 
 
-def footer(report: Report, width: int = DEFAULT_WIDTH) -> list[str]:
+def footer(remarks: Remarks, meters: Sequence[MeterInfo], facility: Facility, width: int = DEFAULT_WIDTH) -> list[str]:
     """Boundaries, meters, facility, what was not metered, what is estimated, why energies are unknown, and each warning once."""
     lines: list[str] = []
-    for name, text in _facts(report):
+    for name, text in _facts(remarks, meters, facility):
         lines += textwrap.wrap(f"{name}: {text}", width, subsequent_indent="  ", break_on_hyphens=False)
     return lines
 
 
-def _facts(report: Report) -> Iterator[tuple[str, str]]:
-    tests = report.tests
-    if not tests:
+def _facts(remarks: Remarks, meters: Sequence[MeterInfo], facility: Facility) -> Iterator[tuple[str, str]]:
+    if not remarks.tests:
         yield "tests", "none was measured"
-    boundaries = Counter(test.mandated.joules_per_token.boundary for test in tests)
-    if boundaries:
-        yield "boundary", ", ".join(f"{name} ({counted(count, 'test')})" for name, count in boundaries.items())
-    yield "meters", "; ".join(map(_meter, report.meters)) or "none"
-    yield "facility", _pue(report.facility)
-    unmetered = Counter(plain(domain) for test in tests for domain in test.energy.unmetered)
-    if unmetered:
-        yield "not metered", ", ".join(unmetered) + "; energies leave these out"
-    yield from _doubts(tests)
-    yield from _notes(tests)
+    if remarks.boundaries:
+        yield "boundary", ", ".join(f"{name} ({counted(count, 'test')})" for name, count in remarks.boundaries.items())
+    yield "meters", "; ".join(map(_meter, meters)) or "none"
+    yield "facility", _pue(facility)
+    yield from remarks.facts()
 
 
 def _meter(meter: MeterInfo) -> str:
@@ -108,23 +135,3 @@ def _pue(facility: Facility) -> str:
         return "PUE not declared, facility figures are unknown"
     category = f", {facility.pue.category}" if facility.pue.category not in (None, "unknown") else ""
     return f"PUE {number(facility.pue.value)} declared ({facility.pue.kind}{category})"
-
-
-def _doubts(tests: Sequence[TestRecord]) -> Iterator[tuple[str, str]]:
-    estimated = sum(test.energy.trust == "estimated" for test in tests)
-    if estimated:
-        yield "estimated", f"the energy of {estimated} of {counted(len(tests), 'test')} (est.): a model of the hardware, not a measurement"
-    marginal = sum(any(budget.marginal for budget in test.budgets) for test in tests)
-    if marginal:
-        yield "marginal", f"{counted(marginal, 'test')} with a limit inside the interval; more rounds would decide"
-    reasons = Counter(plain(reason) for test in tests if test.energy.it_j is None for reason in test.energy.reasons)
-    if reasons:
-        yield "energy unknown", ", ".join(f"{reason} ({counted(count, 'test')})" for reason, count in reasons.items())
-
-
-def _notes(tests: Iterable[TestRecord]) -> Iterator[tuple[str, str]]:
-    notes = Counter(plain(warning) for test in tests for warning in test.warnings)
-    for text, count in list(notes.items())[:_MOST_NOTES]:
-        yield "note", text if count == 1 else f"{text} ({counted(count, 'test')})"
-    if len(notes) > _MOST_NOTES:
-        yield "note", f"{counted(len(notes) - _MOST_NOTES, 'further note')} in the report"

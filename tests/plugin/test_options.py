@@ -46,6 +46,18 @@ def test_the_command_line_wins_over_the_ini_file(suite):
     assert (suite.test()["workload"]["rounds"], suite.test()["workload"]["warmup_rounds"]) == (3, 3)
 
 
+def test_rows_bounds_the_table(suite):
+    many = """
+        import pytest
+
+        @pytest.mark.tpf
+        @pytest.mark.parametrize("number", range(4))
+        def test_it(model, number): model.generate()
+    """
+    suite.run(many, "--tpf-rows=2").stdout.fnmatch_lines(["... and 2 more tests; --tpf-rows=0 *shows all of them"])
+    assert len(suite.report()["tests"]) == 4
+
+
 def test_off_calls_straight_through(suite):
     result = suite.run(
         """

@@ -134,6 +134,33 @@ def test_a_warning_of_many_tests_is_said_once():
     assert [line for line in lines if line.startswith("note")] == ["note: slow meter (3 tests)"]
 
 
+def test_a_long_table_shows_its_first_rows_and_counts_the_rest():
+    tests = [estimated_test(nodeid="t.py::worst"), *(measured_test(nodeid=f"t.py::t[{i}]", warnings=(f"w{i}",)) for i in range(500))]
+    lines = render_summary(report(*tests), rows=3)
+    assert [line.split()[0] for line in lines[2:5]] == ["worst", "t[0]", "t[1]"]
+    assert lines[5] == "... and 498 more tests; --tpf-rows=0 (tpf show: --rows=0) shows all of them"
+    assert "boundary: it (501 tests)" in lines
+    assert "note: 488 further notes in the report" in lines
+    assert len(render_summary(report(*tests))) > 500
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([estimated_test(), measured_test(), invalid_test()]), st.text(max_size=3)), max_size=12),
+    st.sampled_from([None, *COLUMNS, *(f"-{key}" for key in COLUMNS)]),
+    st.integers(1, 13),
+)
+def test_the_first_rows_are_those_of_the_whole_table(chosen, sort, rows):
+    tests = [dataclasses.replace(test, nodeid=f"t.py::{name}") for test, name in chosen]
+    assert sorted_tests(tests, sort, rows) == sorted_tests(tests, sort)[:rows]
+
+
+@given(st.lists(st.text()))
+def test_texts_sort_both_ways(texts):
+    tests = [measured_test(nodeid=text) for text in texts]
+    assert [test.nodeid for test in sorted_tests(tests, "name")] == sorted(texts)
+    assert [test.nodeid for test in sorted_tests(tests, "-name")] == sorted(texts, reverse=True)
+
+
 def test_a_report_without_tests_has_a_table_too():
     empty = dataclasses.replace(report(), tests=(), meters=())
     lines = render_summary(empty)
