@@ -25,7 +25,7 @@ def energies(recording: Recording, span: Span) -> dict[str, DomainEnergy]:
 
 
 def texts(recording: Recording) -> list[str]:
-    return [fault.text for trace in recording.traces for fault in trace.faults]
+    return list(dict.fromkeys(fault.text for trace in recording.traces for fault in trace.faults))
 
 
 def children(pid: int) -> list[int]:
