@@ -46,7 +46,7 @@ class Session:
         self._settings = settings
         self._facility = facility
         self._engines = list({engine.name: engine for engine in (*load_engines(), *extra_engines)}.values())
-        self._sampler = Sampler(settings.meter, MeterOptions(watched_pid=os.getpid(), cpu_tdp_w=settings.cpu_tdp))
+        self._sampler = Sampler(settings.meter, _meter_options(settings))
         self._no_meter: str | None = None
         self._idle: IdlePower | None = None
         self._shortest_s: float | None = None
@@ -84,8 +84,8 @@ class Session:
 
     @property
     def only_estimates(self) -> bool:
-        """Whether no domain is measured."""
-        return not any(meter.trust == "measured" for meter in self.facts.meters)
+        """Whether nothing is metered but by estimates."""
+        return all(meter.trust == "estimated" for meter in self.facts.meters)
 
     # --- one test -----------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class Session:
 
     def _shared_devices(self) -> dict[str, str]:
         """Domains, by device, that no two processes may measure at once. An estimate follows its own process tree and shares nothing."""
-        meters = [meter for meter in self.facts.meters if meter.trust == "measured"]
+        meters = [meter for meter in self.facts.meters if meter.trust != "estimated"]
         return {meter.device or f"{platform.node()}-{meter.domain}": meter.domain for meter in meters}
 
     def synchronize(self) -> None:
@@ -197,3 +197,13 @@ class Session:
             contended=contended,
             no_meter=self._no_meter,
         )
+
+
+def _meter_options(settings: Settings) -> MeterOptions:
+    return MeterOptions(
+        watched_pid=os.getpid(),
+        cpu_tdp_w=settings.cpu_tdp,
+        prometheus=settings.prometheus,
+        replay=settings.replay,
+        replay_offset_s=settings.replay_offset,
+    )

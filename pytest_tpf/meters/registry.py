@@ -21,6 +21,7 @@ BUILT_IN = {
     "nvml": "pytest_tpf.meters.nvml:NvmlMeter",
     "rapl": "pytest_tpf.meters.rapl:RaplMeter",
     "zeus": "pytest_tpf.meters.zeus:ZeusMeter",
+    "replay": "pytest_tpf.meters.replay:ReplayMeter",
     "estimate": "pytest_tpf.meters.estimate:EstimateMeter",
 }
 # What ``auto`` tries, and what it falls back to where none of them opens.
