@@ -176,6 +176,7 @@ class Sampler:
         The answer names the domains that aren't: their windows will be ``not_bracketed``. A lost helper is started again, ``RESTARTS``
         times at most.
         """
+        self._restarted = ()
         missing = self._ask("arm", wait_s=1.0)
         if self.lost is not None and self._revived():
             missing = self._ask("arm", wait_s=1.0)
@@ -183,7 +184,6 @@ class Sampler:
 
     def rest(self) -> None:
         """Sampling may stop, ``linger_s`` from now."""
-        self._restarted = ()
         self._tell("rest")
 
     def collect(self, t0: float, t1: float, edges_after: int = 2) -> Recording:
