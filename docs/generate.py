@@ -17,7 +17,7 @@ from pytest_tpf.markers import KEYWORDS, LIMITS
 from pytest_tpf.meters._nvml_board import CLOCK_REASONS
 from pytest_tpf.options import OPTIONS, Option
 from pytest_tpf.production.binding import POWER_REASONS, THERMAL_REASONS
-from pytest_tpf.reasons import REASONS
+from pytest_tpf.reasons import FLAGS, REASONS
 from pytest_tpf.records import SCHEMA_VERSION
 from pytest_tpf.report.columns import COLUMNS, DEFAULT_COLUMNS
 from pytest_tpf.report.schema import load_schema
@@ -145,9 +145,10 @@ def cli_page() -> str:
 
 
 def reason_codes_page() -> str:
-    """Why an energy is null, and the clock reasons that NVIDIA boards give."""
+    """Why an energy is null, what limits comparison, and the clock reasons that NVIDIA boards give."""
     codes = [(f"`{r.code}`", _cell(r.meaning), _cell(r.remedy)) for r in REASONS]
     clocks = [(f"`{name}`", _evidence(name)) for name in CLOCK_REASONS.values()]
+    flags = [(f"`{r.code}`", _cell(r.meaning), _cell(r.remedy)) for r in FLAGS]
     return _page(
         "Reason codes",
         "pytest_tpf/reasons.py and pytest_tpf/meters/_nvml_board.py",
@@ -155,6 +156,9 @@ def reason_codes_page() -> str:
         "An energy that can't be trusted is null with one or more of these codes. Other figures give their reason in words, in the\n"
         "`reason` field beside them. A third party's meter may add codes of its own.",
         _table(("code", "what happened", "what to do"), codes),
+        "## conditions.flags",
+        "What limits how far a test's figures compare with others. The figures stand, and each code has a warning with what was seen.",
+        _table(("code", "what was seen", "what to do"), flags),
         "## power.clock_reasons",
         "NVIDIA's clock event reasons, as the share of the window in which each held.",
         _table(("name", "evidence for"), clocks),

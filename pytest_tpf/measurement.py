@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_tpf.measure.rounds import Effort, calls_per_round, rounds_wanted
-from pytest_tpf.observation import Ledger, MeasuredRound, Observation, Quality
+from pytest_tpf.judge.budgets import is_undecided
+from pytest_tpf.judge.steady import changing_head
+from pytest_tpf.measure.rounds import MIN_ROUNDS, Effort, calls_per_round, rounds_wanted
+from pytest_tpf.observation import Ledger, MeasuredRound, Observation, Quality, Surroundings, tokens_of
 
 if TYPE_CHECKING:
+    from pytest_tpf.engines.protocol import Generation
     from pytest_tpf.markers import Marker
     from pytest_tpf.records import TestRecord
 
 ENOUGH = 1.5  # calls wanted over calls made, up to which a round is long enough: two rounds never take the same time
+
+SETTLING_ROUNDS = 24  # what changes for longer than this is a drift, not a warm-up
 
 Progress = Callable[["TestRecord | None", int, int], None]
 
@@ -45,10 +50,14 @@ class Measurement:
         self.params: dict[str, str] = {}
         self.drawn = False
         self.contended: tuple[str, ...] = ()
+        self.surroundings = Surroundings()
         self._bench = bench
         self._rounds: list[MeasuredRound] = []
         self._calls_per_round = 1
         self._warmup_rounds = 0
+        self._dropped_rounds = 0
+        self._warmup: list[tuple[Generation, ...]] = []
+        self._is_repeated = False
         self._call_start_s = self._run_start_s = time.perf_counter()
         self._call_end_s: float | None = None
 
@@ -61,6 +70,9 @@ class Measurement:
             calls_per_round=self._calls_per_round,
             warmup_rounds=self._warmup_rounds,
             quality=self.quality,
+            same_work=self._is_repeated,
+            dropped_rounds=self._dropped_rounds,
+            warmup=tuple(self._warmup),
         )
 
     def result(self, refreshes: int = 1) -> TestRecord:
@@ -88,8 +100,10 @@ class Measurement:
         for done in range(1, warmup + rounds):
             if self.drawn:
                 return
+            self._is_repeated = True
             if done <= warmup:
                 self._warmup_rounds += 1
+                self._warmup += [each.generations for each in self._rounds]
                 self.start_call()
             else:
                 self.end_run()
@@ -113,7 +127,7 @@ class Measurement:
 
         Closed early (the function raised), the round under way is kept: its energy was spent.
         """
-        self.drawn = True
+        self.drawn = self._is_repeated = True
         yield from self._warm_up()
         started_s, latest = time.perf_counter(), None
         wanted = rounds_wanted(self.effort, 0, 0.0, 0.0, None, undecided=False)
@@ -121,9 +135,9 @@ class Measurement:
             yield from self._round()
             if self._drop_if_too_short():
                 continue
+            wanted = self._settle([one.end_s - one.start_s for one in self._rounds], wanted, started_s)
             if len(self._rounds) == wanted:
-                latest = self._bench.evaluate(self)
-                wanted = self._plan(latest, time.perf_counter() - started_s)
+                latest, wanted = self._planned(started_s)
             progress(latest, len(self._rounds), wanted)
 
     def _round(self) -> Generator[None, None, None]:
@@ -150,6 +164,35 @@ class Measurement:
         self._rounds.clear()
         return True
 
+    def _settle(self, amounts: Sequence[float | None], wanted: int, started_s: float) -> int:
+        """How many rounds are wanted once those at the start that still changed (in ``amounts`` per token) have become warm-up.
+
+        They are dropped when enough are left without them; until then further rounds are wanted, while time allows. Nothing is dropped
+        where the user fixed the number of rounds, or asked for no warm-up.
+        """
+        if self.effort.rounds is not None or not self.effort.warmup or len(self._rounds) > SETTLING_ROUNDS:
+            return wanted
+        tokens = [tokens_of(one) for one in self._rounds]
+        known = [amount / n for amount, n in zip(amounts, tokens, strict=True) if amount is not None and n]
+        head = changing_head(known) if len(known) == len(self._rounds) else 0
+        if not head:
+            return wanted
+        if len(self._rounds) - head < MIN_ROUNDS:
+            is_time_left = time.perf_counter() - started_s < self.effort.max_time_s
+            return max(wanted, head + MIN_ROUNDS) if is_time_left else wanted
+        del self._rounds[:head]
+        self._warmup_rounds += head
+        self._dropped_rounds += head
+        return len(self._rounds)
+
+    def _planned(self, started_s: float) -> tuple[TestRecord, int]:
+        """The record as of now, and how many rounds are wanted in its light."""
+        record, done = self._bench.evaluate(self), len(self._rounds)
+        wanted = self._settle([one.it_j for one in record.rounds], done, started_s)
+        if len(self._rounds) < done:
+            return self._planned(started_s)  # the rounds that are left have figures of their own
+        return record, max(wanted, self._plan(record, time.perf_counter() - started_s))
+
     def _warm_up(self) -> Generator[None, None, None]:
         for _ in range(self.effort.warmup):
             start_s = self._open_round()
@@ -157,13 +200,14 @@ class Measurement:
             self._bench.synchronize()
             self._calls_per_round = calls_per_round(time.perf_counter() - start_s, self._bench.shortest_window_s())
             self._warmup_rounds += 1
+            self._warmup.append(self.ledger.take()[0])
         self.ledger.take()
 
     def _plan(self, record: TestRecord, spent_s: float) -> int:
-        done, figure = len(self._rounds), record.mandated.joules_per_token
+        done, made, figure = len(self._rounds), len(self._rounds) + self._dropped_rounds, record.mandated.joules_per_token
         half_width = (figure.ci95[1] - figure.ci95[0]) / 2 / figure.value if figure.ci95 and figure.value else None
-        undecided = any(budget.marginal for budget in record.budgets)
-        return rounds_wanted(self.effort, done, spent_s / done, spent_s, half_width, undecided)
+        undecided = any(is_undecided(budget) for budget in record.budgets)
+        return rounds_wanted(self.effort, done, spent_s / made, spent_s, half_width, undecided)
 
     def _open_round(self) -> float:
         self._bench.synchronize()

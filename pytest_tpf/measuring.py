@@ -14,7 +14,7 @@ from pytest_tpf.judge.budgets import failure_message
 from pytest_tpf.markers import Marker, MarkerError, parse_marker
 from pytest_tpf.measurement import Measurement
 from pytest_tpf.plain import json_ready
-from pytest_tpf.progress import progress_for
+from pytest_tpf.progress import progress_for, say_waiting
 from pytest_tpf.records import TestRecord
 from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility, resolved_settings
 from pytest_tpf.session import Session
@@ -62,6 +62,15 @@ def _check_names(settings: Settings) -> None:
     from pytest_tpf.report.errors import ReportError
 
     wrong = [f"--tpf-meter: {error}" for error in name_errors(settings.meter)]
+    if settings.prometheus is not None:
+        from pytest_tpf.meters._prom_config import PrometheusConfigError, load_prometheus
+
+        try:
+            load_prometheus(settings.prometheus)
+        except PrometheusConfigError as error:
+            wrong.append(f"--tpf-prometheus: {error}")
+    elif "prometheus" in settings.meter:
+        wrong.append("--tpf-meter prometheus: no server is named: add --tpf-prometheus URL, or a TOML file with url and [[channel]] tables")
     try:
         check_table_options(settings.columns, settings.sort, settings.group_by)
     except ReportError as error:
@@ -143,7 +152,7 @@ class Measuring:
         measurement = item.stash.get(MEASUREMENT, None)
         if measurement is None:
             return (yield)
-        with self._recorded(item, measurement), self._session.sampling(measurement):
+        with self._recorded(item, measurement), self._session.sampling(measurement, say_waiting(item.config)):
             measurement.start_call()
             try:
                 value = yield

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.measure.trace import Span, merged_spans
+from pytest_tpf.meters.protocol import BoardProcess
 from pytest_tpf.records import record
 
 
@@ -45,6 +46,9 @@ class MeasuredRound:
 class Observation:
     """Everything seen of one test. ``drawn``: the user drew the line (fixture), so rounds count from start to end;
     otherwise the union of the generating spans counts and the call stands beside it.
+
+    ``same_work``: the rounds repeat one call, so that they should be alike; windows drawn by hand need not be. ``dropped_rounds``: rounds
+    that still changed; they are among ``warmup_rounds``. ``warmup``: what was generated in each of the declared warm-up calls.
     """
 
     drawn: bool
@@ -53,6 +57,22 @@ class Observation:
     calls_per_round: int
     warmup_rounds: int
     quality: Quality | None
+    same_work: bool = False
+    dropped_rounds: int = 0
+    warmup: tuple[tuple[Generation, ...], ...] = ()
+
+
+@record
+class Surroundings:
+    """With whom a test shared its boards: who was on them just before and just after, and what came of asking for them alone.
+
+    ``unlocked``: why nobody could be kept from measuring meanwhile, one line a device. ``notes``: remarks for the user.
+    """
+
+    before: tuple[BoardProcess, ...] = ()
+    after: tuple[BoardProcess, ...] = ()
+    unlocked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -79,6 +99,11 @@ class Ledger:
             taken = tuple(self._generations), tuple(self._declared)
             self._generations, self._declared = [], []
         return taken
+
+
+def tokens_of(one: MeasuredRound) -> int:
+    """Output tokens of a round, observed and declared."""
+    return sum(r.output_tokens for g in one.generations for r in g.requests) + sum(c.output_tokens for c in one.declared)
 
 
 def length_s(spans: Sequence[Span]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,16 +17,25 @@ _SAVE, _RESTORE, _CLEAR_TO_END = "\x1b7", "\x1b8", "\x1b[K"
 
 def progress_for(config: pytest.Config) -> Progress:
     """What to call after each round with the latest record (None before the first), the rounds done and the rounds wanted."""
+    write = _line_writer(config)
+    if write is None:
+        return _silent
+    return lambda record, done, wanted: write("" if done >= wanted else describe(record, done, wanted))
+
+
+def say_waiting(config: pytest.Config) -> Callable[[str], None]:
+    """What to call with the reason of a wait, and with "" when it is over."""
+    write = _line_writer(config)
+    return (lambda text: None) if write is None else lambda text: write(f" {text}" if text else "")
+
+
+def _line_writer(config: pytest.Config) -> Callable[[str], None] | None:
+    """Writes what fits behind the cursor; None where nobody watches."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not reporter.isatty or os.environ.get("CI") or hasattr(config, "workerinput"):
-        return _silent
+        return None
     writer = config.get_terminal_writer()
-
-    def show(record: TestRecord | None, done: int, wanted: int) -> None:
-        room = writer.fullwidth - writer.width_of_current_line - 1
-        _to_terminal("" if done >= wanted else describe(record, done, wanted)[: max(room, 0)])
-
-    return show
+    return lambda text: _to_terminal(text[: max(writer.fullwidth - writer.width_of_current_line - 1, 0)])
 
 
 def describe(record: TestRecord | None, done: int, wanted: int) -> str:

@@ -1,4 +1,5 @@
-"""Reason codes: why an energy is null. One table; a test holds the code that emits them against it.
+"""Reason codes: why an energy is null (``REASONS``), and what limits how far a test's figures compare (``FLAGS``). A test holds the code
+that emits them against these tables.
 
 A third party's meter may raise ``ReadFault`` with a code of its own, which is carried as it is.
 """
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """A code of ``energy.reasons``, what happened, and what to do about it."""
+    """A code of ``energy.reasons`` or ``conditions.flags``, what happened, and what to do about it."""
 
     code: str
     meaning: str
@@ -31,6 +32,11 @@ REASONS: tuple[Reason, ...] = (
         "window_too_short",
         "The 95 % interval of the energy is wider than half of its value to either side: too few refreshes of the counter.",
         "Measure with `tpf(fn)`, which lengthens its rounds, or put more work in; `tpf meters` prints the length that gives 1 %.",
+    ),
+    Reason(
+        "contended",
+        "Another process was measuring the same device, longer than this one would wait: its joules can't be told from this test's.",
+        "The warnings of the test name that process. Run again once it has ended, or run one after the other.",
     ),
     Reason(
         "not_bracketed",
@@ -81,5 +87,58 @@ REASONS: tuple[Reason, ...] = (
         "sampler_lost",
         "The helper process that reads the meters ended or stopped answering (out of memory, killed, stopped).",
         "The warnings of the test hold its last words. The next measured test starts another, three times in a run: run this one again.",
+    ),
+)
+
+FLAGS: tuple[Reason, ...] = (
+    Reason(
+        "warming_up",
+        "The first counted rounds differ from the rest by more than chance explains and more than 2 %.",
+        "More warm-up (`warmup=N` in the marker, `--tpf-warmup N`), or leave the number of rounds to the plugin, which then drops them.",
+    ),
+    Reason(
+        "drifting",
+        "J/token or time per token changed steadily from the first round to the last, by more than 2 %.",
+        "Look at temperatures and clocks in `conditions.devices`; warm the board up first, or measure longer.",
+    ),
+    Reason(
+        "length_changed",
+        "The same prompts gave more or fewer output tokens from round to round.",
+        "Make generation deterministic (greedy, or a fixed seed per call), or compare J/request beside J/token.",
+    ),
+    Reason(
+        "prefix_cache_suspected",
+        "The first token of the same prompts came at least twice as soon in later calls: the engine reused its work on the prompt.",
+        "Turn prefix caching off for the comparison, give each call prompts of its own, or measure the cached case on purpose and say so.",
+    ),
+    Reason(
+        "throttled",
+        "Heat or an external power brake held a board's clocks back for more than 1 % of the window.",
+        "See to the cooling, or to what asserts the brake. The plain power limit is not meant: it is a setting (`power_cap_fraction`).",
+    ),
+    Reason(
+        "temperature_drift",
+        "A board's temperature changed by more than 5 degrees within the window; a warmer board draws more power for the same work.",
+        "Warm the board up first: more warm-up calls, or a longer measurement.",
+    ),
+    Reason(
+        "shared_board",
+        "A process that isn't the test's computed on the board, or came to it, while the test ran: the energy is an upper bound.",
+        "`conditions.foreign_processes` names it. Keep the board free while measuring.",
+    ),
+    Reason(
+        "processes_unmatched",
+        "Several processes are on the board, and inside this container their numbers don't tell which are the test's.",
+        "Run the container with the host's process numbers (docker run --pid=host), or make sure that nobody else uses the board.",
+    ),
+    Reason(
+        "not_exclusive",
+        "The lock that keeps measuring runs apart could not be taken, so another run on the same device would not have been noticed.",
+        "Make /tmp writable (the warning says what is wrong with it), and measure with one run at a time.",
+    ),
+    Reason(
+        "idle_drift",
+        "Idle power moved by more than 10 % within the run, so net energies of early and late tests differ by it.",
+        "Compare gross energies, or let the machine settle first.",
     ),
 )

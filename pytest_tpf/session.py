@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,17 @@ from pytest_tpf.engines.protocol import Engine
 from pytest_tpf.engines.registry import load_engines, observing
 from pytest_tpf.evaluate import evaluate
 from pytest_tpf.evaluate.context import Context, Identity, IdlePower
+from pytest_tpf.evaluate.idle import idle_power
+from pytest_tpf.idle import IdleWatch
 from pytest_tpf.machine import cpu_busy_share
 from pytest_tpf.measure.energy import shortest_window_s
-from pytest_tpf.measure.exclusive import exclusive
+from pytest_tpf.measure.exclusive import Turn, exclusive
 from pytest_tpf.measure.rounds import Effort
 from pytest_tpf.measure.sampler import Sampler, SamplerUnavailable
 from pytest_tpf.measure.trace import Recording
-from pytest_tpf.measure.window import window_energy
 from pytest_tpf.measurement import Measurement
 from pytest_tpf.meters.protocol import MeterOptions
+from pytest_tpf.observation import Surroundings
 from pytest_tpf.production.calibration import Calibration, cpu_key, gpu_key, load_calibration
 from pytest_tpf.records import Facility, TestRecord
 from pytest_tpf.report.environment import imported_software
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 IDLE_WINDOW_S = 0.4
 LOCK_LIMIT_S = 600.0  # how long to wait for another process's measured test to end
-BUSY_SHARE_THAT_IS_NOT_IDLE = 0.10
+WORTH_A_NOTE_S = 10.0  # a longer wait for another process's turn is told
 LEAST_ROUND_S = 0.05
 
 
@@ -48,7 +50,7 @@ class Session:
         self._engines = list({engine.name: engine for engine in (*load_engines(), *extra_engines)}.values())
         self._sampler = Sampler(settings.meter, _meter_options(settings))
         self._no_meter: str | None = None
-        self._idle: IdlePower | None = None
+        self._idle = IdleWatch(self._measure_idle)
         self._shortest_s: float | None = None
         self._kept: dict[str, Calibration | None] = {}
         self.facts = RunFacts()
@@ -100,12 +102,20 @@ class Session:
         )
 
     @contextmanager
-    def sampling(self, measurement: Measurement) -> Iterator[None]:
-        """Around a test's body: its devices are this process's alone, engines are observed and the meters sampled."""
+    def sampling(self, measurement: Measurement, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+        """Around a test's body: its devices are this process's alone, engines are observed and the meters sampled.
+
+        ``say`` is told whom a wait for the devices is for.
+        """
         shared = self._shared_devices()
-        with exclusive(list(shared), LOCK_LIMIT_S) as turn:
+        with exclusive(list(shared), LOCK_LIMIT_S, say=say) as turn:
             measurement.contended = tuple(shared[device] for device in turn.contended)
             self._arm()
+            measurement.surroundings = Surroundings(
+                before=self._sampler.processes(time.perf_counter() - 1.0),
+                unlocked=tuple(f"{shared[device]} could be measured by others meanwhile: {why}" for device, why in turn.unlocked.items()),
+                notes=_notes_on(turn, shared),
+            )
             try:
                 with observing(self._engines, measurement.ledger.add_generation):
                     yield
@@ -138,7 +148,9 @@ class Session:
             labels=measurement.marker.labels,
             params=measurement.params,
         )
-        context = self._context(recording, measurement.contended)
+        after = self._sampler.processes(observation.call[0]) if recording is not None else ()
+        surroundings = dataclasses.replace(measurement.surroundings, after=after)
+        context = self._context(recording, measurement.contended, surroundings)
         return evaluate(observation, identity, measurement.marker, context, measurement.extra)
 
     # --- the sampler --------------------------------------------------------------------------------------------------
@@ -147,27 +159,18 @@ class Session:
         if self._no_meter is not None:
             return
         self._sampler.arm()
-        if self._idle is None:
-            self._idle = self._measure_idle()
+        self._idle.refresh()
         self._sampler.forget_before(time.perf_counter() - 1.0)
 
     def _collect(self, start_s: float, end_s: float, refreshes: int = 1) -> Recording | None:
         return None if self._no_meter is not None else self._sampler.collect(start_s, end_s, refreshes)
 
     def _measure_idle(self) -> IdlePower:
-        """Power while this process does nothing, just before its first measured test."""
-        start_s, busy = time.perf_counter(), cpu_busy_share(IDLE_WINDOW_S)
+        """Power while this process does nothing, just before a measured test."""
+        start_s, busy_share = time.perf_counter(), cpu_busy_share(IDLE_WINDOW_S)
         end_s = time.perf_counter()
         recording = self._sampler.collect(start_s, end_s)
-        used = max((status.utilization or 0.0 for status in recording.statuses if status.t >= start_s), default=0.0)
-        if used > 0:
-            return IdlePower(total_w=None, reason=f"an accelerator was {used:.0%} busy while idle power was taken")
-        if busy is not None and busy > BUSY_SHARE_THAT_IS_NOT_IDLE:
-            return IdlePower(total_w=None, reason=f"the host was {busy:.0%} busy while idle power was taken")
-        joules = window_energy(recording, [(start_s, end_s)]).joules
-        if joules is None:
-            return IdlePower(total_w=None, reason="the meters could not tell the idle window")
-        return IdlePower(total_w=joules / (end_s - start_s))
+        return idle_power(recording, (start_s, end_s), busy_share, self._sampler.processes(start_s))
 
     def _resolvable_s(self) -> float:
         now_s = time.perf_counter()
@@ -185,10 +188,10 @@ class Session:
                 self._kept[key] = load_calibration(key)
         return {device: kept for device, key in keys.items() if (kept := self._kept[key]) is not None}
 
-    def _context(self, recording: Recording | None, contended: tuple[str, ...]) -> Context:
+    def _context(self, recording: Recording | None, contended: tuple[str, ...], surroundings: Surroundings) -> Context:
         return Context(
             facility=self._facility,
-            idle=self._idle or IdlePower(total_w=None, reason=self._no_meter),
+            idle=self._idle.latest or IdlePower(total_w=None, reason=self._no_meter),
             unmetered=self.facts.unmetered,
             accelerators=self.facts.accelerators,
             calibrations=self._calibrations(),
@@ -196,7 +199,16 @@ class Session:
             recording=recording,
             contended=contended,
             no_meter=self._no_meter,
+            surroundings=surroundings,
         )
+
+
+def _notes_on(turn: Turn, domains: Mapping[str, str]) -> tuple[str, ...]:
+    """Who kept the devices, or kept us waiting; xdist's workers wait for each other all the time."""
+    notes = [f"{owner} measured {domains[device]} for more than {LOCK_LIMIT_S:.0f} s" for device, owner in turn.contended.items()]
+    if turn.waited_s >= WORTH_A_NOTE_S and not turn.contended and "PYTEST_XDIST_WORKER" not in os.environ:
+        notes.append(f"waited {turn.waited_s:.0f} s for {turn.waited_for} to finish measuring")
+    return tuple(notes)
 
 
 def _meter_options(settings: Settings) -> MeterOptions:

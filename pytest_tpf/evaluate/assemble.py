@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_tpf.evaluate.conditions import describe_conditions
 from pytest_tpf.evaluate.context import Context, Identity
 from pytest_tpf.evaluate.energy import describe_energy, measure_energy
 from pytest_tpf.evaluate.figures import Facts, budget_figures, derived, mandated
@@ -25,6 +26,7 @@ def evaluate(observation: Observation, identity: Identity, marker: Marker, conte
     service = describe_service(observation, marker)
     power = _power(observation, context)
     production, binding = produce(observation, context, measured, service, power)
+    described = describe_conditions(observation, context, measured)
     facts = Facts(observation=observation, marker=marker, context=context, measured=measured, service=service, power=power, binding=binding)
     return TestRecord(
         nodeid=identity.nodeid,
@@ -39,11 +41,12 @@ def evaluate(observation: Observation, identity: Identity, marker: Marker, conte
         power=power,
         production=production,
         derived=derived(facts),
-        budgets=judge(marker, budget_figures(facts), binding),
+        budgets=judge(marker, budget_figures(facts), binding, described.upper_bound),
         regression=None,
         rounds=measured.rounds,
-        warnings=_warnings(observation, context),
+        warnings=(*_warnings(observation, context), *described.warnings),
         extra=extra,
+        conditions=described.conditions,
     )
 
 
@@ -58,6 +61,7 @@ def describe_workload(observation: Observation, marker: Marker) -> Workload:
     """What was asked of the model and what it made of it."""
     generations = [g for r in observation.rounds for g in r.generations]
     counts = tally(observation.rounds)
+    lengths = [request.output_tokens for g in generations for request in g.requests]
     sources = {g.token_source for g in generations} | ({"declared"} if any(r.declared for r in observation.rounds) else set())
     return Workload(
         engine="+".join(dict.fromkeys(g.engine for g in generations)) or None,
@@ -70,6 +74,8 @@ def describe_workload(observation: Observation, marker: Marker) -> Workload:
         output_tokens=counts.output_tokens,
         accepted_tokens=accepted_tokens(observation, marker),
         token_source=next((source for source in reversed(_SOURCES) if source in sources), None),
+        output_tokens_min=min(lengths, default=None),
+        output_tokens_max=max(lengths, default=None),
     )
 
 

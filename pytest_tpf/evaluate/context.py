@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pytest_tpf.measure.trace import Recording
+from pytest_tpf.observation import Surroundings
 from pytest_tpf.production.calibration import Calibration
 from pytest_tpf.records import Accelerator, Facility, record
 
 
 @record
 class IdlePower:
-    """Power of the idle machine, taken close to the run (W); None with the reason where it wasn't really idle."""
+    """Power of the idle machine, taken close to the run (W); None with the reason where it wasn't really idle.
+
+    ``uncertainty_w``: half of its 95 % interval. ``earlier_w``: what it was the first time in this run, None where this is the first.
+    """
 
     total_w: float | None
     reason: str | None = None
+    uncertainty_w: float | None = None
+    earlier_w: float | None = None
 
 
 @record
@@ -31,6 +37,7 @@ class Context:
     recording: Recording | None
     contended: tuple[str, ...] = ()
     no_meter: str | None = None
+    surroundings: Surroundings = Surroundings()
 
 
 @record

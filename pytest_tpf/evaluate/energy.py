@@ -99,13 +99,15 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
     """The report's ``energy``: null with reason codes where it is invalid or nothing was metered."""
     counted, it_j = measured.counted, measured.counted.joules
     idle_w, pue = context.idle.total_w, context.facility.pue.value
-    known = it_j is not None
+    known, counted_s = it_j is not None, length_s(counted_spans(observation))
+    idle_j = None if idle_w is None else idle_w * counted_s
+    idle_uncertainty_j = (context.idle.uncertainty_w or 0.0) * counted_s
     return Energy(
         it_j=it_j,
         call_j=measured.call_j,
         device_j=counted.device_j,
         facility_j=it_j * pue if it_j is not None and pue is not None else None,
-        net_j=it_j - idle_w * length_s(counted_spans(observation)) if it_j is not None and idle_w is not None else None,
+        net_j=it_j - idle_j if it_j is not None and idle_j is not None else None,
         domains={name: energy.joules for name, energy in counted.domains.items()},
         unmetered=context.unmetered,
         prefill_j=measured.prefill_j if known else None,
@@ -117,6 +119,8 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
         method=counted.method if known else None,
         valid=known,
         reasons=() if known else _why_unknown(observation, context, counted),
+        idle_uncertainty_w=context.idle.uncertainty_w,
+        net_uncertainty_j=math.hypot(measured.half_width_j, idle_uncertainty_j) if known and idle_j is not None else None,
     )
 
 

@@ -17,10 +17,16 @@ class Figure:
     reason: str | None = None
 
 
-def judge(marker: Marker, figures: Mapping[str, Figure], binding: BindingConstraint) -> tuple[BudgetResult, ...]:
-    """Every budget of the marker, judged. ``figures`` maps the metric names of ``markers.LIMITS``."""
+def judge(
+    marker: Marker, figures: Mapping[str, Figure], binding: BindingConstraint, upper_bound: str | None = None
+) -> tuple[BudgetResult, ...]:
+    """Every budget of the marker, judged. ``figures`` maps the metric names of ``markers.LIMITS``.
+
+    ``upper_bound``: why energies are only upper bounds (somebody else's joules are in them), None where they aren't. A pass is a pass all
+    the same; a fail is marginal, with that reason.
+    """
     results = [
-        _judge_limit(limit, marker.limits[limit.keyword], figures[limit.metric], marker)
+        _judge_limit(limit, marker.limits[limit.keyword], figures[limit.metric], marker, upper_bound if limit.is_energy else None)
         for limit in LIMITS
         if limit.keyword in marker.limits
     ]
@@ -43,8 +49,14 @@ def verdict_on(comparison: str, limit: float, figure: Figure) -> tuple[Verdict, 
     return ("pass" if figure.value <= limit else "fail"), True
 
 
-def _judge_limit(limit: Limit, value: float, figure: Figure, marker: Marker) -> BudgetResult:
+def is_undecided(budget: BudgetResult) -> bool:
+    """Whether more rounds would decide it: the limit lies inside the interval, and that is the only doubt."""
+    return budget.marginal and budget.reason is None
+
+
+def _judge_limit(limit: Limit, value: float, figure: Figure, marker: Marker, upper_bound: str | None) -> BudgetResult:
     verdict, marginal = verdict_on(limit.comparison, value, figure)
+    is_doubtful = verdict == "fail" and upper_bound is not None
     return BudgetResult(
         metric=limit.metric,
         limit=value,
@@ -53,8 +65,8 @@ def _judge_limit(limit: Limit, value: float, figure: Figure, marker: Marker) -> 
         ci95=figure.ci95,
         boundary=marker.boundary if limit.is_energy else None,
         verdict=verdict,
-        marginal=marginal,
-        reason=figure.reason,
+        marginal=marginal or is_doubtful,
+        reason=upper_bound if is_doubtful else figure.reason,
     )
 
 
@@ -114,7 +126,7 @@ def _distance(ratio: float) -> str:
 
 def _interval(budget: BudgetResult) -> str:
     interval = f", 95 % interval {budget.ci95[0]:.4g} to {budget.ci95[1]:.4g}" if budget.ci95 else ""
-    return interval + (", marginal: the limit lies inside the interval" if budget.marginal else "")
+    return interval + (f", marginal: {budget.reason or 'the limit lies inside the interval'}" if budget.marginal else "")
 
 
 def _text(limit: float | str | Sequence[str]) -> str:
@@ -134,6 +146,6 @@ def _context(test: TestRecord, broken: Sequence[BudgetResult]) -> list[str]:
             f"     {split or 'no energy'} over {work.output_tokens} output tokens, {work.requests} requests, {work.rounds} rounds{missing}"
         )
         lines.append(f"     binding constraint: {test.mandated.binding_constraint.value} ({test.mandated.binding_constraint.reason})")
-    if any(budget.marginal for budget in broken):
+    if any(is_undecided(budget) for budget in broken):
         lines.append("     to decide it: more rounds (--tpf-rounds N, or a longer --tpf-max-time)")
     return lines

@@ -6,11 +6,11 @@ import ast
 from pathlib import Path
 
 import docs.generate as generate
-from pytest_tpf.reasons import REASONS
+from pytest_tpf.reasons import FLAGS, REASONS
 
 ROOT = Path(__file__).parents[2]
-EMITTERS = {"_unknown", "ReadFault", "_stop", "Fault"}
-"""Calls that take reason codes: ``_unknown`` nothing else, the others first or as ``code``."""
+EMITTERS = {"_unknown", "ReadFault", "_stop", "Fault", "DomainEnergy"}
+"""Calls that take reason codes: ``_unknown`` nothing else, the others first, as ``code`` or as ``reasons``."""
 
 
 def test_pages_are_fresh():
@@ -38,6 +38,16 @@ def test_reason_codes_are_the_ones_emitted():
     assert sorted(emitted) == sorted(reason.code for reason in REASONS)
 
 
+def test_flags_are_the_ones_emitted():
+    emitted = set[str]()
+    for path in sorted((ROOT / "pytest_tpf").rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        codes = [keyword.value for node in calls if _called(node) == "Flag" for keyword in node.keywords if keyword.arg == "code"]
+        emitted |= {text for code in codes for text in _texts(code)}
+    assert sorted(emitted) == sorted(flag.code for flag in FLAGS)
+    assert not emitted & {reason.code for reason in REASONS}
+
+
 def _codes(path: Path) -> set[str]:
     """Reason codes written out in a module: arguments of the calls that take them, and what ``_why_unknown`` returns."""
     found: set[str] = set()
@@ -46,7 +56,7 @@ def _codes(path: Path) -> set[str]:
             found |= {text for inner in ast.walk(node) if isinstance(inner, ast.Return) for text in _texts(inner)}
         if isinstance(node, ast.Call) and _called(node) in EMITTERS and path.parent.name in ("measure", "meters"):
             given = node.args if _called(node) == "_unknown" else node.args[:1]
-            named = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            named = [keyword.value for keyword in node.keywords if keyword.arg in ("code", "reasons")]
             found |= {text for argument in (*given, *named) for text in _texts(argument)}
     return found
 
