@@ -40,6 +40,7 @@ class GrowingFile:
         self.path, self.log = path, log
         self.lock = threading.Lock()
         self._read_bytes = 0
+        self._quiet_since: float | None = None
 
     def catch_up(self) -> None:
         """Give the log what was appended since. Opened anew each time, so that a network folder shows it. Raises OSError, LogError."""
@@ -47,9 +48,18 @@ class GrowingFile:
             if os.fstat(file.fileno()).st_size < self._read_bytes:
                 raise LogError("it was cut or replaced while it was being replayed")
             file.seek(self._read_bytes)
+            before = self._read_bytes
             while piece := file.read(_PIECE_BYTES):
                 self._read_bytes += len(piece)
                 self.log.feed(piece)
+        if self._read_bytes > before:
+            self._quiet_since = None
+        elif self._quiet_since is None:
+            self._quiet_since = time.monotonic()
+
+    def quiet_s(self) -> float:
+        """For how long nothing has been appended, as far as was looked (s)."""
+        return 0.0 if self._quiet_since is None else time.monotonic() - self._quiet_since
 
 
 class ReplayMeter:
@@ -116,7 +126,7 @@ def _channels(file: GrowingFile, offset_s: float) -> Iterator[Channel]:
     for (domain, quantity), (source, column, series) in chosen.items():
         is_energy = quantity == "energy_j" or (domain, "energy_j") not in chosen
         info = _info(file.path, column, source, series, offset_s, energy=is_energy)
-        yield Channel(info, history=_Asked(file, column, series, offset_s))
+        yield Channel(info, history=_Asked(file, column, series, offset_s, info.patience_s))
 
 
 def _info(path: str, column: Column, source: Source, series: Series, offset_s: float, *, energy: bool) -> ChannelInfo:
@@ -144,8 +154,9 @@ def _info(path: str, column: Column, source: Source, series: Series, offset_s: f
 class _Asked:
     """What the log says around a window; reads on where it doesn't reach far enough yet."""
 
-    def __init__(self, file: GrowingFile, column: Column, series: Series, offset_s: float) -> None:
-        self._file, self._column, self._series, self._offset_s = file, column, series, offset_s
+    def __init__(self, file: GrowingFile, column: Column, series: Series, offset_s: float, patience_s: float) -> None:
+        self._file, self._column, self._series = file, column, series
+        self._offset_s, self._patience_s = offset_s, patience_s
 
     def __call__(self, t0: float, t1: float) -> History:
         # Log time = perf_counter + this: the day's clock now, less what the user adds to the log.
@@ -160,6 +171,7 @@ class _Asked:
             rows = self._series.around(start_s, end_s)
             # A counter's second reading tells how power went on after the window, as with any counter.
             is_complete = self._series.count_from(end_s) >= (2 if self._column.quantity == "energy_j" else 1)
+            is_complete |= self._file.quiet_s() > self._patience_s  # a recorder that ended is waited for once, not in every test
             faults = [(lo, hi) for lo, hi in self._series.set_back if lo <= end_s and start_s <= hi]
         return History(
             readings=tuple(Reading(t_lo=t - self._column.age_s - ahead_s, t_hi=t - ahead_s, value=value) for t, value in rows),
