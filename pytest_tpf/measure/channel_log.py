@@ -61,7 +61,7 @@ class ChannelLog:
     def between(self, t0: float, t1: float) -> tuple[bytes, bytes, bytes]:
         """The readings around (t0, t1) as raw doubles, with enough on either side to know the curve at both ends."""
         first = self._first_for(t0)
-        last = bisect.bisect_left(self._lo, t1) + _KEPT_BEFORE
+        last = max(bisect.bisect_left(self._lo, t1) + _KEPT_BEFORE, bisect.bisect_right(self._lo, t1 + _KEPT_BEFORE_S))
         return self._lo[first:last].tobytes(), self._hi[first:last].tobytes(), self._values[first:last].tobytes()
 
     def period_and_jitter_s(self) -> tuple[float | None, float | None]:

@@ -16,39 +16,50 @@ from pytest_tpf.measure.counter import Curve
 from pytest_tpf.measure.trace import Edge, PowerSample, Span, Trace
 from pytest_tpf.uncertainty import Spread, total, uniform
 
-_LEAST_CHANGES = 4  # changes of the reading from which its refresh is told
+SLOWEST_REFRESH_S = 0.1
+"""How old a reading may be where the refresh isn't known: no board was found to refresh more slowly (arXiv 2312.02741)."""
+
+_LEAST_CHANGES = 5  # changes of the reading from which its refresh is told
 _GAP_PERIODS = 5.0
 _LEAST_GAP_S = 0.5
 
 
-def refresh_s(powers: Sequence[PowerSample]) -> float | None:
-    """How often the gauge refreshes (s), from when its reading changes; None where it hardly ever does.
+def lag_s(averaging_s: float | None) -> float:
+    """For how long after an instant a gauge must be read on until its power then is known (s)."""
+    return (averaging_s or 0.0) / 2 + SLOWEST_REFRESH_S
 
-    A refresh that brings the same value shows no change: spacings are counted in multiples of the usual one.
+
+def refresh_s(powers: Sequence[PowerSample]) -> float | None:
+    """How often the gauge refreshes (s), told from when its reading changes; None where that can't be told.
+
+    The reading must repeat itself now and then, else it is read too seldom, and change often, else it is power that changes rarely.
     """
     times = [sample.t for sample in _changes(powers)]
     spacings = sorted(b - a for a, b in itertools.pairwise(times))
-    if len(spacings) < _LEAST_CHANGES:
+    if len(spacings) < _LEAST_CHANGES or len(times) > 0.7 * len(powers):
         return None
     usual_s = spacings[len(spacings) // 4]
-    return sum(spacings) / sum(max(round(spacing / usual_s), 1) for spacing in spacings)
+    counts = [max(round(spacing / usual_s), 1) for spacing in spacings]
+    return sum(spacings) / sum(counts) if usual_s <= 2 * SLOWEST_REFRESH_S or len(spacings) > 2 * _LEAST_CHANGES else None
 
 
 def as_counter(trace: Trace) -> tuple[Edge, ...]:
     """The edges of the counter that the gauge would be, from zero on: one a refresh (one a reading where the refresh is unknown).
 
-    An edge's bracket is the pause before the reading that showed it; it lies half of the averaging time beyond a refresh back, because the
-    mean of a longer time belongs to the middle of it.
+    An edge's bracket reaches from the oldest that its reading may have been to the reading; it lies half of the averaging time beyond a
+    refresh back, because the mean of a longer time belongs to the middle of it.
     """
     powers, refresh = trace.powers, refresh_s(trace.powers)
     if len(powers) < 2:
         return ()
-    usual_s = refresh or trace.period_s or 0.0
-    delay_s = max((trace.channel.averaging_s or 0.0) - usual_s, 0.0) / 2
-    edges = [Edge(t_lo=powers[0].t - delay_s, t_hi=powers[0].t - delay_s, joules=0.0)]
+    delay_s = max((trace.channel.averaging_s or 0.0) - (refresh or trace.period_s or 0.0), 0.0) / 2
+    repeats = any(a.watts == b.watts for a, b in itertools.pairwise(powers))
+    start = powers[0].t - delay_s
+    edges = [Edge(t_lo=start - SLOWEST_REFRESH_S, t_hi=start, joules=0.0)]
     last_w = powers[0].watts
     for before, sample in itertools.pairwise(powers):
-        edge = Edge(t_lo=(sample.t if refresh is None else before.t) - delay_s, t_hi=sample.t - delay_s, joules=0.0)
+        age_s = SLOWEST_REFRESH_S if refresh is None and repeats else min(sample.t - before.t, refresh or SLOWEST_REFRESH_S)
+        edge = Edge(t_lo=sample.t - age_s - delay_s, t_hi=sample.t - delay_s, joules=0.0)
         pause_s = edge.t - edges[-1].t
         if pause_s <= 0:
             continue

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any
 
 from pytest_tpf.measure.channel_log import ChannelLog
+from pytest_tpf.measure.gauge import lag_s
 from pytest_tpf.measure.tracker import PolledTracker, SteppedTracker
 from pytest_tpf.meters.protocol import Channel, Meter, ReadFault, Status
 
@@ -32,6 +33,7 @@ class Reader:
         self.log = ChannelLog()
         self.tracker = SteppedTracker(info.poll_s) if info.stepped and info.quantity == "energy_j" else PolledTracker(info.poll_s)
         self.alive = True
+        self.lag_s = lag_s(info.averaging_s) if info.quantity == "power_w" else 0.0
         assert channel.read is not None
         self._read = channel.read
         self._reads, self._reading_s = 0, 0.0
@@ -71,7 +73,11 @@ class Reader:
     def wait_limit_s(self, readings: int) -> float:
         """How long ``readings`` more of them take at most, if the channel is well."""
         period_s = self.log.period_and_jitter_s()[0] or _UNKNOWN_PERIOD_S
-        return (readings + 0.5) * period_s + _SETTLE_S
+        return (readings + 0.5) * period_s + self.lag_s + _SETTLE_S
+
+    def has_after(self, t: float, readings: int) -> bool:
+        """Whether there are ``readings`` readings that tell of a time after ``t``."""
+        return self.log.count_after(t + self.lag_s) >= readings
 
     def stats(self) -> tuple[float | None, float | None, float | None]:
         """Refresh period, jitter and mean time of a read (s), None while unknown."""

@@ -208,7 +208,7 @@ class SamplerLoop:
     def _has_readings(self, readings: int, after: float) -> Callable[[], bool]:
         """Whether every live energy channel has ``readings`` readings (edges, if stepped) after an instant, or none will come."""
         energy = [reader for reader in self._live.values() if reader.info.energy]
-        return lambda: self._armed_since is None or all(not r.alive or r.log.count_after(after) >= readings for r in energy)
+        return lambda: self._armed_since is None or all(not r.alive or r.has_after(after, readings) for r in energy)
 
     def _not_bracketed(self, since: float) -> list[int]:
         energy = [(index, reader) for index, reader in self._live.items() if reader.info.energy]

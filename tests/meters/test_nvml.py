@@ -50,9 +50,10 @@ def probe(tmp_path):
     return probe
 
 
-def test_a_board_gives_its_counter_and_its_instant_gauge(probe):
+def test_a_board_gives_its_counter_and_its_gauges(probe):
     found = probe(ONE)
-    counter, gauge = found["channels"]
+    counter, gauge, average = found["channels"]
+    assert (average["method"], average["energy"], average["averaging_s"]) == ("nvml_power_average", False, 1.0)
     assert (counter["domain"], counter["quantity"], counter["method"]) == ("gpu:0", "energy_j", "nvml_energy_counter")
     assert (gauge["domain"], gauge["quantity"], gauge["method"]) == ("gpu:0", "power_w", "nvml_power_instant")
     assert [counter["energy"], gauge["energy"]] == [True, False]
@@ -67,7 +68,7 @@ def test_a_board_gives_its_counter_and_its_instant_gauge(probe):
 
 def test_the_counter_is_read_in_joules_and_follows_the_true_energy(probe):
     board = dataclasses.replace(ONE, shape="square", base_w=100.0, swing_w=400.0, period_s=0.05, counter_period_s=0.02, energy_offset_j=7.0)
-    (rows, _) = probe(board, count=60, pause_s=0.005)["readings"]
+    (rows, _, _) = probe(board, count=60, pause_s=0.005)["readings"]
     for before, joules, after in rows:
         assert board.counter_j(before) - 0.0011 <= joules <= board.counter_j(after) + 0.0011
     (first, j0, _), (last, j1, _) = rows[0], rows[-1]
@@ -78,14 +79,14 @@ def test_the_counter_is_read_in_joules_and_follows_the_true_energy(probe):
 
 def test_the_gauge_reads_watts(probe):
     board = dataclasses.replace(ONE, base_w=123.456, gain=0.95)
-    (_, ((_, watts, _),)) = probe(board)["readings"]
+    (_, ((_, watts, _),), _) = probe(board)["readings"]
     assert watts == pytest.approx(0.95 * 123.456, abs=0.001)
 
 
 @pytest.mark.parametrize(
     ("missing", "method", "averaging_s"),
     [
-        ({}, "nvml_power_instant", None),
+        ({}, "nvml_power_instant", 0.025),
         ({"instant_supported": False}, "nvml_power_average", 1.0),
         ({"instant_supported": False, "average_supported": False}, "nvml_power_usage", 1.0),
     ],
@@ -93,29 +94,31 @@ def test_the_gauge_reads_watts(probe):
 def test_without_a_counter_the_best_gauge_is_the_energy(probe, missing, method, averaging_s):
     board = dataclasses.replace(ONE, counter_supported=False, **missing)
     found = probe(board)
-    (gauge,) = found["channels"]
+    gauge, *others = found["channels"]
+    assert not any(other["energy"] for other in others)
     assert (gauge["method"], gauge["energy"], gauge["averaging_s"]) == (method, True, averaging_s)
     assert found["unmetered"] == []
     assert method in found["notes"][0]
 
 
 @pytest.mark.parametrize(
-    ("name", "architecture", "averaging_s"),
+    ("name", "architecture", "instant_s", "usage_s"),
     [
-        ("NVIDIA H100", 9, 1.0),
-        ("NVIDIA RTX A6000", 7, 1.0),
-        ("NVIDIA A100-SXM4-80GB", 7, None),
-        ("NVIDIA A30", 7, None),
-        ("Tesla V100", 5, None),
-        ("?", 2**32 - 1, None),
+        ("NVIDIA H100", 9, 0.025, 1.0),
+        ("NVIDIA RTX 4090", 8, 0.1, 1.0),
+        ("NVIDIA RTX A6000", 7, 0.1, 1.0),
+        ("NVIDIA A100-SXM4-80GB", 7, 0.025, 0.025),
+        ("NVIDIA A30", 7, 0.025, 0.025),
+        ("Tesla V100", 5, 0.01, 0.01),
+        ("NVIDIA B200", 10, None, 1.0),
+        ("?", 2**32 - 1, None, None),
     ],
 )
-def test_power_usage_averages_over_a_second_where_the_manual_says_so(probe, name, architecture, averaging_s):
-    board = dataclasses.replace(
-        ONE, name=name, architecture=architecture, counter_supported=False, instant_supported=False, average_supported=False
-    )
-    (gauge,) = probe(board)["channels"]
-    assert gauge["averaging_s"] == averaging_s
+def test_gauges_average_over_what_was_measured_on_the_boards_generation(probe, name, architecture, instant_s, usage_s):
+    board = dataclasses.replace(ONE, name=name, architecture=architecture, counter_supported=False)
+    instant, _ = probe(board)["channels"]
+    (usage,) = probe(dataclasses.replace(board, instant_supported=False, average_supported=False))["channels"]
+    assert (instant["averaging_s"], usage["averaging_s"]) == (instant_s, usage_s)
 
 
 def test_a_board_that_gives_neither_is_unmetered_and_others_are_not_harmed(probe):
@@ -163,6 +166,8 @@ def test_an_accelerator_is_described(probe):
         "memory_bytes": 12345678,
         "driver_version": "570.1",
         "power_limit_w": 450.5,
+        "persistence_mode": True,
+        "ecc_mode": True,
     }
 
 

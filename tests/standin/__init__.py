@@ -68,7 +68,8 @@ class Board:
     (less than half a period); it starts anew from zero at ``reset_at_s``.
     ``counter_wrap_j``: the counter starts again from zero when it has counted so much (0: never); ``stuck_at_s``: it never moves after.
     ``power_fails_at_s``, ``power_fails_until_s``: between them every power gauge answers "not supported".
-    ``power_period_s``: how often the gauges refresh; ``*_window_s``: the time each averages over, ending at the refresh.
+    ``power_period_s``: how often the gauges refresh, each time off by at most ``noise_w`` to either side; ``*_window_s``: the time
+    each averages over, ending at the refresh.
     ``gain`` multiplies what the sensors say, not what is true. ``latency_s``: duration of an energy or power call, value taken halfway.
     ``mig``, ``ecc``: 1 on, 0 off, -1 not supported. The temperature rises by its slope from ``heats_from_s`` on.
     ``cap_share``, ``thermal_share``, ``brake_share``: share of all time in which the clocks are held back, as the board's counters tell it
@@ -99,6 +100,7 @@ class Board:
     instant_supported: bool = True
     average_supported: bool = True
     usage_supported: bool = True
+    noise_w: float = 0.0
     power_period_s: float = 0.1
     power_phase_s: float = 0.0
     instant_window_s: float = 0.025
