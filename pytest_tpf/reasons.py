@@ -79,6 +79,16 @@ REASONS: tuple[Reason, ...] = (
         "Look whether the server is overloaded; `timeout_s` in the meter's file gives it longer.",
     ),
     Reason(
+        "source_failed",
+        "A server that is asked afterwards could not be reached, refused, or gave an answer that can't be used.",
+        "The warnings of the test hold what it said; `tpf meters` shows whether it can be asked now.",
+    ),
+    Reason(
+        "clock_disagrees",
+        "A server gave samples from its own future: what stamps them has another clock than the server.",
+        "Synchronise the clocks of the server, the exporter and whatever writes samples with timestamps of their own.",
+    ),
+    Reason(
         "clock_stepped",
         "The clock that a source's readings are placed by was set while the test ran, so they can't be placed in the window.",
         "Run again once the clock is synchronised; let NTP slew it instead of stepping.",

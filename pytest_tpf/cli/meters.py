@@ -23,6 +23,9 @@ _LONGEST_S = 60.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("--meter", metavar="LIST", default="auto", help="meters to open: auto (default) or a list such as nvml,rapl")
+    parser.add_argument(
+        "--prometheus", metavar="URL_OR_FILE", help="the server of the meter prometheus: its URL, or a TOML file of queries"
+    )
     parser.add_argument("--replay", metavar="FILE", help="the log of the meter replay")
     parser.add_argument("--replay-offset", metavar="S", type=float, default=0.0, help="add this to the log's times (default 0)")
     parser.add_argument("--seconds", metavar="S", type=float, default=2.0, help="how long to watch the counters (default 2)")
@@ -36,9 +39,11 @@ def run(args: argparse.Namespace) -> int:
         return fail("meters", wrong[0])
     if not 0 < args.seconds <= _LONGEST_S:
         return fail("meters", f"--seconds must be above 0 and at most {_LONGEST_S:.0f}")
+    if args.prometheus is not None and "prometheus" not in names:
+        names.append("prometheus")
     if args.replay is not None and "replay" not in names:
         names.insert(0, "replay")
-    options = MeterOptions(watched_pid=os.getpid(), replay=args.replay, replay_offset_s=args.replay_offset)
+    options = MeterOptions(watched_pid=os.getpid(), prometheus=args.prometheus, replay=args.replay, replay_offset_s=args.replay_offset)
     sampler = Sampler(names, options)
     try:
         info = sampler.start()

@@ -96,6 +96,7 @@ class HistoryReader:
         """Readings placed by a clock that stepped since the window lie somewhere else: there are none then, but a fault."""
         if not self.info.wall_clock:
             return history
+        self._watch.look()
         step_s = self._watch.stepped_since(question.t0)
         if step_s is None:
             return history

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from pytest_tpf.meters.protocol import Channel, Meter, MeterOptions, MeterUnavailable, Opened
+from pytest_tpf.meters.protocol import Channel, ChannelInfo, Meter, MeterOptions, MeterUnavailable, Opened
 from pytest_tpf.records import record
 
 GROUP = "pytest_tpf.meters"
@@ -22,6 +22,7 @@ BUILT_IN = {
     "rapl": "pytest_tpf.meters.rapl:RaplMeter",
     "zeus": "pytest_tpf.meters.zeus:ZeusMeter",
     "replay": "pytest_tpf.meters.replay:ReplayMeter",
+    "prometheus": "pytest_tpf.meters.prometheus:PrometheusMeter",
     "estimate": "pytest_tpf.meters.estimate:EstimateMeter",
 }
 # What ``auto`` tries, and what it falls back to where none of them opens.
@@ -106,7 +107,12 @@ def open_meters(names: Sequence[str], options: MeterOptions) -> tuple[list[OpenM
         for meter, _ in pairs:
             meter.close()
         raise MeterUnavailable("; ".join(f"{a.name}: {a.reason}" for a in failures))
-    resolved, notes = _one_energy_per_domain(pairs)
+    try:
+        resolved, notes = _one_energy_per_domain(pairs)
+    except MeterUnavailable:
+        for meter, _ in pairs:
+            meter.close()
+        raise
     return _with_gaps_listed(resolved), [*_why_not(attempts), *notes]
 
 
@@ -125,19 +131,53 @@ def _why_not(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def _one_energy_per_domain(pairs: Sequence[OpenMeter]) -> tuple[list[OpenMeter], list[str]]:
-    owners: dict[str, str] = {}
+    """Every domain's energy, and every board's, is that of the first named meter; what others read of it stands beside it.
+
+    Raises:
+        MeterUnavailable: two meters mean different boards by one domain.
+    """
+    boards = {board.uuid for _, opened in pairs for board in opened.accelerators}
+    owners: dict[str, tuple[str, ChannelInfo]] = {}
     notes: list[str] = []
     resolved: list[OpenMeter] = []
     for meter, opened in pairs:
         channels: list[Channel] = []
         for channel in opened.channels:
-            info = channel.info
-            if info.energy and owners.setdefault(info.domain, meter.id) != meter.id:
-                notes.append(f"{info.domain}: the energy is {owners[info.domain]}'s; {meter.id}'s stands beside it")
-                channel = dataclasses.replace(channel, info=dataclasses.replace(info, energy=False))
-            channels.append(channel)
+            info = _as_owned(meter.id, channel.info, owners, boards)
+            if info.energy:
+                owners.setdefault(info.domain, (meter.id, info))
+            elif channel.info.energy:
+                also = "" if info.domain == channel.info.domain else f", which calls it {channel.info.domain},"
+                notes.append(f"{info.domain}: the energy is {owners[info.domain][0]}'s; {meter.id}'s{also} stands beside it")
+            channels.append(dataclasses.replace(channel, info=info))
         resolved.append((meter, dataclasses.replace(opened, channels=tuple(channels))))
-    return resolved, notes
+    return _boards_once(resolved), notes
+
+
+def _as_owned(meter: str, info: ChannelInfo, owners: Mapping[str, tuple[str, ChannelInfo]], boards: Set[str]) -> ChannelInfo:
+    """``info`` as it is, or without the energy and under the domain of another meter that reads the same board or domain."""
+    others = {domain: (owner, known) for domain, (owner, known) in owners.items() if owner != meter}
+    same = next((domain for domain, (_, known) in others.items() if info.device is not None and known.device == info.device), info.domain)
+    if same not in others:
+        return info
+    owner, known = others[same]
+    if info.device != known.device and info.device in boards and known.device in boards:
+        raise MeterUnavailable(
+            f"{info.domain} is board {known.device} for {owner} and board {info.device} for {meter}: "
+            f"select the boards that the tests use, or give the other one a domain of its own"
+        )
+    return dataclasses.replace(info, domain=same, energy=False)
+
+
+def _boards_once(pairs: Sequence[OpenMeter]) -> list[OpenMeter]:
+    """A board that several meters know is listed once, as the first of them knows it."""
+    listed: set[str] = set()
+    result: list[OpenMeter] = []
+    for meter, opened in pairs:
+        boards = tuple(board for board in opened.accelerators if board.uuid not in listed)
+        listed |= {board.uuid for board in boards}
+        result.append((meter, dataclasses.replace(opened, accelerators=boards)))
+    return result
 
 
 def _with_gaps_listed(pairs: Sequence[OpenMeter]) -> list[OpenMeter]:

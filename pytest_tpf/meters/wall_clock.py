@@ -54,8 +54,7 @@ class ClockWatch:
         return now
 
     def stepped_since(self, t: float) -> float | None:
-        """The last step (s) that may have happened after ``t``, looking once more; None where there was none."""
-        self.look()
+        """The last step (s) that may have happened after ``t``, as far as looks have shown; None where there was none."""
         return next((step_s for until, step_s in reversed(self._steps) if until >= t), None)
 
 

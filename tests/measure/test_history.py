@@ -118,7 +118,7 @@ def test_a_clock_that_steps_spoils_what_it_placed():
 def test_a_clock_that_is_slewed_has_not_stepped():
     offsets = iter([Offset(t=0.0, offset_s=5.0, half_width_s=0.0), Offset(t=100.0, offset_s=5.05, half_width_s=0.0)])
     watch = ClockWatch(lambda: next(offsets))
-    watch.look()
+    assert [watch.look().offset_s, watch.look().offset_s] == [5.0, 5.05]
     assert watch.stepped_since(0.0) is None
 
 
