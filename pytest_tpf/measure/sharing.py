@@ -25,12 +25,14 @@ class Sharing:
 def sharing(before: Iterable[BoardProcess], after: Iterable[BoardProcess]) -> Sharing:
     """From who was on the boards just before a test and who was (or had been) there just after it.
 
-    A board is shared where a foreign process computed or came during the test. Where the test's own processes are not on the board at all,
+    A board is shared where a foreign process computed or came during the test, or left it after having computed. Where the test's own processes are not on the board at all,
     its engine is a server started elsewhere: one foreign process that computes is then taken for it, and only a second one shares.
     """
-    seen_before = {(process.device, process.pid) for process in before}
+    earlier, later = tuple(before), tuple(after)
+    seen_before, still_there = ({(process.device, process.pid) for process in seen} for seen in (earlier, later))
+    gone = [p for p in earlier if (p.device, p.pid) not in still_there and (p.sm_utilization or 0.0) > COMPUTES]
     by_device: dict[str, list[BoardProcess]] = {}
-    for process in after:
+    for process in (*later, *gone):
         by_device.setdefault(process.device, []).append(process)
     boards = [_on_board(processes, seen_before) for processes in by_device.values()]
     return Sharing(
