@@ -51,7 +51,7 @@ def describe_environment(
         accelerators=tuple(accelerators),
         software=imported_software(software_names),
         source=describe_source(Path(root)),
-        ci=_ci(os.environ),
+        ci=ci_service(os.environ),
         hardware_fingerprint=hardware_fingerprint(host.cpu, accelerators),
     )
 
@@ -136,8 +136,8 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _ci(variables: Mapping[str, str]) -> Ci | None:
-    """The CI service, from the variables that services set for this purpose."""
+def ci_service(variables: Mapping[str, str]) -> Ci | None:
+    """The CI service that this process runs in, from the variables that services set for this purpose."""
     if variables.get("GITHUB_ACTIONS") == "true":
         server, repository, run = (variables.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
         url = f"{server}/{repository}/actions/runs/{run}" if server and repository and run else None

@@ -41,7 +41,7 @@ def broken(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((), "tpf: a verb is missing: one of meters, calibrate, validate, show"),
+        ((), "tpf: a verb is missing: one of meters, calibrate, validate, show, merge"),
         (("valdate",), "tpf: unknown verb 'valdate', did you mean 'validate'?"),
         (("\x1b[31m",), "tpf: unknown verb '\\x1b[31m'"),
         (("--nonsense",), "tpf: unrecognized arguments: --nonsense"),
@@ -63,7 +63,7 @@ def test_unusable_arguments_and_input_are_one_line_and_code_2(arguments, text):
 def test_help_lists_the_verbs_and_exit_codes():
     done = tpf("--help")
     assert done.returncode == 0
-    for word in ("meters", "calibrate", "validate", "show", "exit codes"):
+    for word in ("meters", "calibrate", "validate", "show", "merge", "exit codes"):
         assert word in done.stdout
     assert "--group-by" in tpf("show", "--help").stdout
 
@@ -104,6 +104,28 @@ def test_show_tells_everything_of_one_test():
     assert "tests/test_adder.py::test_adder[batch-32]" in done.stdout
     assert "test_chat" not in done.stdout
     assert "memory_bandwidth                    1.50 ktok/s = 4.80T / 3.20G, datasheet" in done.stdout
+
+
+def test_merge_makes_one_report_of_shards(tmp_path):
+    done = tpf("merge", GOLDEN, GOLDEN, "-o", tmp_path / "new" / "merged.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/new/merged.json: 3 tests of 2 reports, 3 of them in several and counted once\n"
+    assert tpf("validate", tmp_path / "new" / "merged.json").returncode == 0
+
+
+def test_merge_refuses_a_contradiction_in_one_line(tmp_path):
+    data = json.loads(GOLDEN.read_text())
+    data["tests"][0]["power"]["mean_w"] += 1
+    (tmp_path / "other.json").write_text(json.dumps(data))
+    text = one_line(tpf("merge", GOLDEN, tmp_path / "other.json", "-o", tmp_path / "merged.json"), 2)
+    assert text.startswith(f"tpf merge: {tmp_path}/other.json: not merged: 'tests/test_adder.py::test_adder[batch-32]' has other results")
+    assert f" than in {GOLDEN}; " in text
+    assert one_line(tpf("merge", GOLDEN, "-o", "/dev/null/x"), 2).startswith("tpf merge: /dev/null/x: can't be written: ")
+
+
+def test_show_bounds_its_rows(tmp_path):
+    assert "... and 2 more tests; " in tpf("show", GOLDEN, "--rows", "1").stdout
+    assert one_line(tpf("show", GOLDEN, "--rows", "-1"), 2) == "tpf show: --rows must be at least 0\n"
 
 
 def test_show_without_a_match_fails_the_check():
