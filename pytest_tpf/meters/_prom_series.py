@@ -238,15 +238,20 @@ def read_history(samples: Sequence[Sample], query: Query, moment: Moment, t0: fl
     )
 
 
+def fault(code: str, t: float, text: str) -> tuple[float, str, str]:
+    """A fault of a history: what happened, when, and in one line what is known of it."""
+    return t, code, text
+
+
 def _checked(samples: Sequence[Sample], query: Query, moment: Moment, t1: float) -> tuple[list[tuple[float, str, str]], list[Sample]]:
     offset_s, faults = moment.clock.offset_s, []
     future = [t for t, _ in samples if t > moment.server_s + _FUTURE_S]
     if future:
         text = f"{query.query}: samples lie up to {max(future) - moment.server_s:.1f} s in the server's future"
-        faults.append((t1, "clock_disagrees", text))
+        faults.append(fault("clock_disagrees", t1, text))
     for t, value in samples:
         if not math.isfinite(value) and t not in future:
-            faults.append((t - offset_s, "counter_unreadable", f"{query.query} gave {value}"))
+            faults.append(fault("counter_unreadable", t - offset_s, f"{query.query} gave {value}"))
     return faults, [(t, value) for t, value in samples if t <= moment.server_s + _FUTURE_S and math.isfinite(value)]
 
 
@@ -289,5 +294,5 @@ def _gaps(
         start, end = a - moment.clock.offset_s, b - moment.clock.offset_s
         if period_s is not None and b - a > GAP_PERIODS * period_s and start < window[1] and end > window[0]:
             inside = 0.5 * (max(start, window[0]) + min(end, window[1]))
-            faults.append((inside, "sampling_gap", f"{query.query}: no sample for {b - a:.1f} s, usually every {period_s:.2g} s"))
+            faults.append(fault("sampling_gap", inside, f"{query.query}: no sample for {b - a:.1f} s, usually every {period_s:.2g} s"))
     return faults

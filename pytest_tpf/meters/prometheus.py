@@ -22,6 +22,7 @@ from pytest_tpf.meters._prom_series import (
     Series,
     SeriesError,
     Target,
+    fault,
     held_s,
     is_selector,
     merged,
@@ -121,7 +122,7 @@ class _Feed:
         self._failing_since = self._failing_since or now
         if not error.passing or now - self._failing_since > _GIVE_UP_S:
             raise ReadFault("source_failed", str(error))
-        return History(faults=((t1, "source_failed", str(error)),), complete=False)
+        return History(faults=(fault("source_failed", t1, str(error)),), complete=False)
 
 
 class PrometheusMeter:

@@ -9,8 +9,8 @@ import docs.generate as generate
 from pytest_tpf.reasons import FLAGS, REASONS
 
 ROOT = Path(__file__).parents[2]
-EMITTERS = {"_unknown", "ReadFault", "_stop", "Fault", "DomainEnergy"}
-"""Calls that take reason codes: ``_unknown`` nothing else, the others first, as ``code`` or as ``reasons``."""
+EMITTERS = {"_unknown", "ReadFault", "_stop", "Fault", "fault", "History", "DomainEnergy"}
+"""Calls that take reason codes: ``_unknown`` nothing else, the others first, as ``code``, ``reasons`` or in ``faults``."""
 
 
 def test_pages_are_fresh():
@@ -56,7 +56,7 @@ def _codes(path: Path) -> set[str]:
             found |= {text for inner in ast.walk(node) if isinstance(inner, ast.Return) for text in _texts(inner)}
         if isinstance(node, ast.Call) and _called(node) in EMITTERS and path.parent.name in ("measure", "meters"):
             given = node.args if _called(node) == "_unknown" else node.args[:1]
-            named = [keyword.value for keyword in node.keywords if keyword.arg in ("code", "reasons")]
+            named = [keyword.value for keyword in node.keywords if keyword.arg in ("code", "reasons", "faults")]
             found |= {text for argument in (*given, *named) for text in _texts(argument)}
     return found
 
