@@ -41,6 +41,8 @@ def test_examples_run(page, pytester, monkeypatch):
 
 def _write(path: Path, code: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():  # a borrowed file: the page's own takes its place, never its content
+        path.unlink()
     path.write_text(code, encoding="utf-8")
 
 
