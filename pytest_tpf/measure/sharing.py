@@ -25,8 +25,9 @@ class Sharing:
 def sharing(before: Iterable[BoardProcess], after: Iterable[BoardProcess]) -> Sharing:
     """From who was on the boards just before a test and who was (or had been) there just after it.
 
-    A board is shared where a foreign process computed or came during the test, or left it after having computed. Where the test's own processes are not on the board at all,
-    its engine is a server started elsewhere: one foreign process that computes is then taken for it, and only a second one shares.
+    A board is shared where a foreign process computed or came during the test, or left it after having computed. Where the test's own
+    processes are not on the board at all, its engine is a server started elsewhere: one foreign process that computes is then taken for
+    it, and only a second one shares.
     """
     earlier, later = tuple(before), tuple(after)
     seen_before, still_there = ({(process.device, process.pid) for process in seen} for seen in (earlier, later))
