@@ -30,6 +30,9 @@ class Bench(Protocol):
     def synchronize(self) -> None:
         """Wait until accelerators have done what they were given."""
 
+    def stagger(self) -> None:
+        """Wait for a random moment where the meters see only part of the time, so that no two rounds are seen at the same places."""
+
     def shortest_window_s(self) -> float:
         """The shortest window that the session's meters can tell well enough (s)."""
 
@@ -211,6 +214,7 @@ class Measurement:
 
     def _open_round(self) -> float:
         self._bench.synchronize()
+        self._bench.stagger()
         return time.perf_counter()
 
     def _close_round(self, start_s: float, calls: int) -> None:

@@ -132,6 +132,16 @@ FLAGS: tuple[Reason, ...] = (
         "Warm the board up first: more warm-up calls, or a longer measurement.",
     ),
     Reason(
+        "sensor_disagreement",
+        "A board's energy counter and its power gauge differ by more than 5.5 % over the same time, and well enough known to tell.",
+        "The energy is the counter's. Compare with a wall meter; do not compare with figures that were taken from the gauge.",
+    ),
+    Reason(
+        "aliasing_suspected",
+        "Energy comes from a power gauge that sees part of the time, and rounds of the same work differ more than readings within one.",
+        "Trust the mean over many rounds (their starts are staggered on purpose), not a single one; prefer a board with an energy counter.",
+    ),
+    Reason(
         "shared_board",
         "A process that isn't the test's computed on the board, or came to it, while the test ran: the energy is an upper bound.",
         "`conditions.foreign_processes` names it. Keep the board free while measuring.",

@@ -18,8 +18,10 @@ from pytest_tpf.evaluate.context import Context, Identity, IdlePower
 from pytest_tpf.evaluate.idle import idle_power
 from pytest_tpf.idle import IdleWatch
 from pytest_tpf.machine import cpu_busy_share
+from pytest_tpf.measure.crosscheck import sees_part_of_time
 from pytest_tpf.measure.energy import shortest_window_s
 from pytest_tpf.measure.exclusive import Turn, exclusive
+from pytest_tpf.measure.gauge import SLOWEST_REFRESH_S
 from pytest_tpf.measure.rounds import Effort
 from pytest_tpf.measure.sampler import Sampler, SamplerUnavailable
 from pytest_tpf.measure.trace import Recording
@@ -52,6 +54,7 @@ class Session:
         self._no_meter: str | None = None
         self._idle = IdleWatch(self._measure_idle)
         self._shortest_s: float | None = None
+        self._stagger_s = 0.0
         self._kept: dict[str, Calibration | None] = {}
         self.facts = RunFacts()
 
@@ -72,6 +75,8 @@ class Session:
             self._no_meter = str(error)
             self.facts = RunFacts(notes=(str(error),))
             return
+        is_part_time = any(channel.energy and sees_part_of_time(channel, SLOWEST_REFRESH_S) for channel in info.channels)
+        self._stagger_s = SLOWEST_REFRESH_S if is_part_time else 0.0
         self.facts = RunFacts(meters=info.meters, accelerators=info.accelerators, unmetered=info.unmetered, notes=info.notes)
 
     def close(self) -> None:
@@ -131,6 +136,11 @@ class Session:
         """Wait until accelerators have done what they were given."""
         for engine in self._engines:
             engine.synchronize()
+
+    def stagger(self) -> None:
+        """Wait for a random part of a refresh where an energy comes from a gauge that sees part of the time."""
+        if self._stagger_s:
+            time.sleep(self._stagger_s * int.from_bytes(os.urandom(4)) / 2**32)  # the test's own random numbers stay untouched
 
     def shortest_window_s(self) -> float:
         """The shortest round that the meters can tell to the target interval (s)."""

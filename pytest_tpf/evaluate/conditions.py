@@ -15,7 +15,9 @@ from pytest_tpf.evaluate.service import tpot_s, ttft_s
 from pytest_tpf.judge.steady import Drift, changing_head, drift
 from pytest_tpf.judge.workload import FirstTokens, cached_prefill, lengths_differ
 from pytest_tpf.measure.conditions import device_states
+from pytest_tpf.measure.crosscheck import agreements, aliased
 from pytest_tpf.measure.sharing import Sharing, sharing
+from pytest_tpf.measure.trace import Span
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
 from pytest_tpf.records import Conditions, DeviceState, record
 
@@ -59,6 +61,7 @@ def describe_conditions(observation: Observation, context: Context, measured: Me
         *_of_rounds(observation, measured, joules, seconds),
         *_of_drift(drifts),
         *_of_devices(devices),
+        *_of_sensors(context, [(each.start_s, each.end_s) for each in rounds]),
         *_of_surroundings(shared, context),
     ]
     dropped = observation.dropped_rounds
@@ -166,6 +169,25 @@ def _of_devices(devices: Sequence[DeviceState]) -> Iterator[Flag]:
             yield Flag(
                 code="temperature_drift",
                 text=f"{device.domain} went from {start_c:.0f} to {end_c:.0f} degrees within the window: a warmer board draws more power",
+            )
+
+
+def _of_sensors(context: Context, rounds: Sequence[Span]) -> Iterator[Flag]:
+    traces = context.recording.traces if context.recording is not None else ()
+    for found in agreements(traces):
+        if found.disagree:
+            yield Flag(
+                code="sensor_disagreement",
+                text=f"{found.text} over the same time: one of their scales is off, or the gauge misses part of a load in step with it; "
+                f"the energy is that of {found.against}",
+            )
+    for trace in traces:
+        apart = aliased(trace, rounds) if trace.channel.energy else None
+        if apart is not None:
+            yield Flag(
+                code="aliasing_suspected",
+                text=f"rounds of the same work differ by {apart:.0%} in mean power on {trace.channel.domain}, whose gauge sees "
+                f"{1e3 * (trace.channel.averaging_s or 0.0):.0f} ms of each refresh: it aliases with the load, and a round may be far off",
             )
 
 

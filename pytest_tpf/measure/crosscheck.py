@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 
 from pytest_tpf.measure.counter import Curve
 from pytest_tpf.measure.energy import energy_of_spans
-from pytest_tpf.measure.trace import PowerSample, Trace
+from pytest_tpf.measure.gauge import SLOWEST_REFRESH_S, refresh_s
+from pytest_tpf.measure.trace import PowerSample, Span, Trace
+from pytest_tpf.meters.protocol import ChannelInfo
 from pytest_tpf.records import record
 
 DISAGREEMENT = 0.055
@@ -23,6 +25,9 @@ _DECIDED = 0.015  # half of the 95 % interval of their ratio, up to which two se
 _SETTLED_S = 1.0  # a window shorter than this says little about a sensor's scale
 _LIKELY_SWING, _LIKELY_WEIGHT = 0.02, 4  # assumed before any reading is looked at, and how many readings that is worth
 _UNDOCUMENTED_AVERAGING_S = 0.025
+_SEES_ALL = 0.9  # share of its refresh that a gauge averages over, from which on it misses nothing to speak of
+_ALIASED_TIMES, _ALIASED_SHARE = 10.0, 0.03  # how far rounds lie apart, against their own readings' scatter and against their mean
+_LEAST_ROUNDS, _LEAST_READINGS = 3, 3
 
 
 @record
@@ -44,7 +49,7 @@ class Agreement:
         """One line for the user."""
         if self.ratio is None:
             return f"{self.domain}: {self.method} can't be compared with {self.against}"
-        return f"{self.domain}: {self.method} shows {self.ratio - 1:+.1%} of {self.against}"
+        return f"{self.domain}: {self.method} is {self.ratio - 1:+.1%} from {self.against}"
 
 
 def with_swing(traces: Sequence[Trace]) -> tuple[Trace, ...]:
@@ -57,6 +62,35 @@ def agreements(traces: Sequence[Trace]) -> tuple[Agreement, ...]:
     counters = {trace.channel.domain: trace for trace in traces if _is_counter(trace)}
     gauges = [trace for trace in traces if trace.channel.quantity == "power_w" and trace.channel.domain in counters]
     return tuple(_agreement(counters[gauge.channel.domain], gauge) for gauge in gauges)
+
+
+def sees_part_of_time(channel: ChannelInfo, refresh_s: float) -> bool:
+    """Whether a gauge averages over so little of each refresh that a load in step with it is seen at one place of its swing only."""
+    averaging_s = _UNDOCUMENTED_AVERAGING_S if channel.averaging_s is None else channel.averaging_s
+    return channel.quantity == "power_w" and averaging_s < _SEES_ALL * refresh_s
+
+
+def aliased(trace: Trace, rounds: Sequence[Span]) -> float | None:
+    """How far the rounds' mean powers lie apart (standard deviation over mean) where a part-time gauge aliases with the load, else None.
+
+    Rounds of the same work that begin at random instants are seen at another place of the swing each: then the readings within a round
+    agree with one another and not with those of the next (one-way analysis of variance).
+    """
+    if not sees_part_of_time(trace.channel, refresh_s(trace.powers) or SLOWEST_REFRESH_S):
+        return None
+    seen = [[p.watts for p in trace.powers if start + SLOWEST_REFRESH_S <= p.t <= end] for start, end in rounds]
+    told = [watts for watts in seen if len(set(watts)) >= _LEAST_READINGS]
+    if len(told) < _LEAST_ROUNDS:
+        return None
+    means = [sum(watts) / len(watts) for watts in told]
+    within = sum(_variance(watts) / len(set(watts)) for watts in told) / len(told)
+    apart = math.sqrt(_variance(means)) / (sum(means) / len(means))
+    return apart if _variance(means) > _ALIASED_TIMES * within and apart > _ALIASED_SHARE else None
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def quickest_first(gauges: Sequence[Trace]) -> list[Trace]:

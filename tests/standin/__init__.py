@@ -70,7 +70,8 @@ class Board:
     ``power_fails_at_s``, ``power_fails_until_s``: between them every power gauge answers "not supported".
     ``power_period_s``: how often the gauges refresh, each time off by at most ``noise_w`` to either side; ``*_window_s``: the time
     each averages over, ending at the refresh.
-    ``gain`` multiplies what the sensors say, not what is true. ``latency_s``: duration of an energy or power call, value taken halfway.
+    ``gain`` multiplies what the sensors say, not what is true; ``gauge_gain`` what the gauges say beyond that.
+    ``latency_s``: duration of an energy or power call, value taken halfway.
     ``mig``, ``ecc``: 1 on, 0 off, -1 not supported. The temperature rises by its slope from ``heats_from_s`` on.
     ``cap_share``, ``thermal_share``, ``brake_share``: share of all time in which the clocks are held back, as the board's counters tell it
     (-1: no such counter); without ``held_back_fields`` only the older violation times tell the first two.
@@ -100,6 +101,7 @@ class Board:
     instant_supported: bool = True
     average_supported: bool = True
     usage_supported: bool = True
+    gauge_gain: float = 1.0
     noise_w: float = 0.0
     power_period_s: float = 0.1
     power_phase_s: float = 0.0
@@ -215,6 +217,14 @@ class Drive:
         drive, (count,) = cls.__new__(cls), cls._HEAD.unpack_from(content)
         drive.path = path
         drive._turns = [cls._TURN.unpack_from(content, cls._HEAD.size + i * cls._TURN.size) for i in range(count)]
+        return drive
+
+    @classmethod
+    def attach(cls, path: Path) -> Drive:
+        """The waveform in the file, for going on with: from one process at a time."""
+        drive = cls.read(path)
+        with path.open("r+b") as file:
+            drive._memory = mmap.mmap(file.fileno(), 0)
         return drive
 
     def set(self, watts: float, at_s: float | None = None) -> None:

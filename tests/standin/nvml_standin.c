@@ -38,7 +38,7 @@ typedef struct {
     double counter_supported, counter_period_s, counter_phase_s, counter_jitter_s, energy_offset_j, reset_at_s;
     double counter_wrap_j, stuck_at_s, power_fails_at_s, power_fails_until_s;
     double power_supported, instant_supported, average_supported, usage_supported;
-    double noise_w, power_period_s, power_phase_s, instant_window_s, average_window_s, usage_window_s;
+    double gauge_gain, noise_w, power_period_s, power_phase_s, instant_window_s, average_window_s, usage_window_s;
     double gain, latency_s, lost_at_s, power_limit_w, default_limit_w, clock_reasons, utilization_percent, temperature_c, mig, seed;
     double architecture, sm_clock_mhz, memory_clock_mhz, ecc, temperature_slope_c_per_s, heats_from_s;
     double cap_share, thermal_share, brake_share, held_back_fields;
@@ -67,7 +67,7 @@ static const Key keys[] = {
     NUMBER(swing_w), NUMBER(period_s), NUMBER(phase_s), NUMBER(duty), NUMBER(step_at_s), NUMBER(step_until_s),
     NUMBER(counter_supported), NUMBER(counter_period_s), NUMBER(counter_phase_s), NUMBER(counter_jitter_s), NUMBER(energy_offset_j),
     NUMBER(reset_at_s), NUMBER(power_supported), NUMBER(instant_supported), NUMBER(average_supported), NUMBER(usage_supported),
-    NUMBER(noise_w), NUMBER(power_period_s), NUMBER(power_phase_s), NUMBER(instant_window_s), NUMBER(average_window_s), NUMBER(usage_window_s),
+    NUMBER(gauge_gain), NUMBER(noise_w), NUMBER(power_period_s), NUMBER(power_phase_s), NUMBER(instant_window_s), NUMBER(average_window_s), NUMBER(usage_window_s),
     NUMBER(gain), NUMBER(latency_s), NUMBER(lost_at_s), NUMBER(power_limit_w), NUMBER(default_limit_w), NUMBER(clock_reasons),
     NUMBER(utilization_percent), NUMBER(temperature_c), NUMBER(mig), NUMBER(seed), NUMBER(architecture), NUMBER(sm_clock_mhz),
     NUMBER(memory_clock_mhz), NUMBER(ecc), NUMBER(temperature_slope_c_per_s), NUMBER(heats_from_s),
@@ -214,7 +214,7 @@ static unsigned power_mw(const Board *b, double t, double window_s) {
     if (b->power_period_s > 0) latched = b->power_phase_s + refresh * b->power_period_s;
     double unit = (double)(splitmix64((uint64_t)(int64_t)refresh ^ ((uint64_t)b->seed << 40)) >> 11) / 9007199254740992.0;
     double watts = (integral_j(b, latched) - integral_j(b, latched - window_s)) / window_s + (2 * unit - 1) * b->noise_w;
-    return (unsigned)lround(fmax(b->gain * watts, 0) * 1000);
+    return (unsigned)lround(fmax(b->gain * b->gauge_gain * watts, 0) * 1000);
 }
 
 /* --- entering a call ----------------------------------------------------------------------------------------------- */
