@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
-.PHONY: demo test stress lint types check bench models docs clean
+.PHONY: demo test stress lint types check bench known-joules models docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -54,6 +54,10 @@ models: $(VENV)/.demo
 # Everything docs/benchmarks.md reports; the peer it is measured beside gets an environment of its own.
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+# Every tool on boards whose joules are known: docs/known-joules.md and docs/results (about ten minutes on two quiet cores).
+known-joules: $(VENV)/.test
+	$(BIN)/python -m benchmarks.known_joules --write
 
 # The reference pages that are generated from the code.
 docs: $(VENV)/.test

@@ -1,4 +1,7 @@
-"""Run every benchmark that docs/benchmarks.md reports, one after the other: ``python -m benchmarks`` (about ten minutes)."""
+"""Run every benchmark that docs/benchmarks.md reports, one after the other: ``python -m benchmarks`` (about fifteen minutes).
+
+Arguments go to the comparison with the peers, the one that writes its part of the page: ``--write``, ``--noisy``.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from pathlib import Path
 
 from benchmarks.peers import environment
 
-SCRIPTS = ("startup.py", "window_cost.py", "window_accuracy.py", "sampler_placement.py", "observer_overhead.py")
+SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py")
 
 
 def main() -> int:
-    codes = []
+    print("## beside_peers\n", flush=True)
+    command = [sys.executable, "-m", "benchmarks.beside_peers", *sys.argv[1:]]
+    codes = [subprocess.run(command, env=environment(), check=False).returncode]
     for script in SCRIPTS:
         print(f"\n## {script}\n", flush=True)
         threads = {"OMP_NUM_THREADS": "1"} if script == "observer_overhead.py" else {}

@@ -40,6 +40,31 @@ def zeus_python() -> Path | None:
     return python_with("zeus", "zeus")
 
 
+def codecarbon_python() -> Path | None:
+    """An interpreter with CodeCarbon."""
+    return python_with("codecarbon", "codecarbon>=3,<4")
+
+
+def energy_reporter_python() -> Path | None:
+    """An interpreter with pytest-energy-reporter and the pytest it pins. It imports matplotlib and doesn't declare it."""
+    return python_with("energy-reporter", "pytest-energy-reporter>=0.5,<0.6", "matplotlib")
+
+
+def version_of(python: Path | str, distribution: str) -> str:
+    """The version of ``distribution`` in the environment of ``python``."""
+    script = f"import importlib.metadata; print(importlib.metadata.version({distribution!r}))"
+    return subprocess.run([str(python), "-c", script], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def nvidia_smi_folder(folder: Path) -> Path:
+    """A folder for ``PATH`` whose ``nvidia-smi`` does nothing: tools that look for that program then look at NVML."""
+    program = folder / "bin" / "nvidia-smi"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    return program.parent
+
+
 def plugins_python() -> Path | None:
     """An interpreter with pytest, this plugin and pytest-benchmark."""
     return python_with("plugins", "pytest==9.2.0", "pytest-benchmark==5.3.1", str(ROOT))

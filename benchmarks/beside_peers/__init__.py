@@ -1,0 +1,1 @@
+"""This plugin beside Zeus, CodeCarbon and pytest-energy-reporter: what a window's energy is worth and what it costs."""
