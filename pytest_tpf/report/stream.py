@@ -148,7 +148,7 @@ def _constant(name: str) -> NoReturn:
 
 def _integer(digits: str) -> int:
     if len(digits) > _MAX_INTEGER_CHARS:
-        raise ReportError(f"an integer has {len(digits)} digits, more than {_MAX_INTEGER_CHARS}")
+        raise ReportError(f"an integer has more than {_MAX_INTEGER_CHARS} digits")
     return int(digits)
 
 

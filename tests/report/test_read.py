@@ -46,7 +46,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
         (b'{"a": -Infinity}', "-Infinity is not JSON"),
         (b'{"a": 1e999}', "number 1e999 is out of range"),
         (b'{"a": 0.' + b"1" * 500 + b"}", "out of range"),
-        (b'{"a": ' + b"9" * 100_000 + b"}", "an integer has 100000 digits, more than 20"),
+        (b'{"a": ' + b"9" * 100_000 + b"}", "an integer has more than 20 digits"),
         (b'{"a": 1, "b": 2, "a": 3}', "key 'a' stands twice"),
         (b'{"x": {"\\u0007\\u001b[31m": 1, "\\u0007\\u001b[31m": 3}}', "stands twice"),
         (b"[]", "holds array, expected object"),
