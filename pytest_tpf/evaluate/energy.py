@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.service import tally
 from pytest_tpf.judge.statistics import expanded_uncertainty, ratio_uncertainty
+from pytest_tpf.measure.energy import WORTHWHILE
 from pytest_tpf.measure.trace import Span
 from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy, window_energy
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
@@ -130,24 +131,24 @@ def _why_unknown(observation: Observation, context: Context, counted: WindowEner
     return counted.reasons or (("no_window",) if not counted_spans(observation) else ("no_meter",))
 
 
-def _remedy(energy: WindowEnergy) -> str:
-    return " (measure longer: rounds=N in the marker, or tpf(fn))" if "window_too_short" in energy.reasons else ""
+def _why_null(what: str, energy: WindowEnergy) -> str:
+    """Why an energy is null and, where it is for want of length, what length would do."""
+    reasons = f"{what} is unknown: {', '.join(energy.reasons) or 'no_meter'}"
+    if "window_too_short" not in energy.reasons:
+        return reasons
+    length = f"about {energy.needs_s:.2g} s give {WORTHWHILE:.0%}" if energy.needs_s else "measure longer"
+    return f"{reasons} ({length}: rounds=N in the marker, or tpf(fn))"
 
 
 def joules_at(boundary: Boundary, measured: Measured, facility: Facility) -> tuple[float | None, float, str | None]:
     """(joules, half of their 95 % interval, reason where unknown) of the counted window at ``boundary``."""
     if boundary == "device":
-        why = (
-            None
-            if measured.counted.device_j is not None
-            else "no accelerator was metered"
-            if not measured.device.domains
-            else "device energy is invalid"
-        )
-        return measured.counted.device_j, measured.device_half_width_j, why
+        device = measured.device
+        why = None if device.joules is not None else _why_null("device energy", device) if device.domains else "no accelerator was metered"
+        return device.joules, measured.device_half_width_j, why
     it_j = measured.counted.joules
     if it_j is None:
-        return None, 0.0, f"energy is unknown: {', '.join(measured.counted.reasons) or 'no_meter'}{_remedy(measured.counted)}"
+        return None, 0.0, _why_null("energy", measured.counted)
     if boundary == "it":
         return it_j, measured.half_width_j, None
     if facility.pue.value is None:

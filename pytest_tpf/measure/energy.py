@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
@@ -15,6 +16,9 @@ from pytest_tpf.uncertainty import COVERAGE_95, Spread, total, uniform
 TOO_SHORT = 0.5
 """An energy whose 95 % interval is wider than this share of it to either side is not reported: ``window_too_short``."""
 
+WORTHWHILE = 0.05
+"""The relative uncertainty (95 %) for which a window that was too short is told how long it would have to be."""
+
 UNSEEN_SWING = 0.1
 """Assumed where nothing shows how power runs between two refreshes: a tenth of it up and down (standard deviation)."""
 
@@ -26,13 +30,15 @@ class DomainEnergy:
     """Energy of one domain (J), None where ``reasons`` say why.
 
     ``spread``: how far it may be off (type B): edge timing, resolution, and what power did inside a refresh. ``gain_uncertainty_j``
-    (standard): the sensor's scale, which cancels between runs on the same board; None where nothing is known of it.
+    (standard): the sensor's scale, which cancels between runs on the same board; None where nothing is known of it. ``needs_s``: how long
+    a window that was too short would have to be for ``WORTHWHILE``.
     """
 
     joules: float | None
     spread: Spread | None
     gain_uncertainty_j: float | None
     reasons: tuple[str, ...] = ()
+    needs_s: float | None = None
 
     @property
     def valid(self) -> bool:
@@ -67,7 +73,7 @@ def energy_of_spans(trace: Trace, spans: Iterable[Span]) -> DomainEnergy:
     if not merged:
         return _unknown("no_window")
     if trace.period_s is not None and sum(end - start for start, end in merged) < trace.period_s:
-        return _unknown("window_too_short")  # within one refresh the meter tells an average, not this window
+        return _too_short(trace)  # within one refresh the meter tells an average, not this window
     if trace.channel.quantity == "power_w":
         return _of_gauge(trace, merged)
     return _of_counter(trace, merged)
@@ -163,9 +169,13 @@ def _of_gauge(trace: Trace, spans: tuple[Span, ...]) -> DomainEnergy:
 
 def _judged(trace: Trace, joules: float, spread: Spread, in_gap: bool) -> DomainEnergy:
     if spread.expanded > TOO_SHORT * joules and spread.variance > 0:
-        return _unknown("sampling_gap" if in_gap else "window_too_short")
+        return _unknown("sampling_gap") if in_gap else _too_short(trace)
     gain = trace.channel.gain
     return DomainEnergy(joules=joules, spread=spread, gain_uncertainty_j=None if gain is None else gain * joules)
+
+
+def _too_short(trace: Trace) -> DomainEnergy:
+    return dataclasses.replace(_unknown("window_too_short"), needs_s=shortest_window_s(trace, WORTHWHILE))
 
 
 def _unknown(*reasons: str) -> DomainEnergy:

@@ -50,6 +50,11 @@ class WindowEnergy:
         """Why domains are invalid: reason codes, each once."""
         return tuple(dict.fromkeys(code for energy in self.domains.values() if energy.joules is None for code in energy.reasons))
 
+    @property
+    def needs_s(self) -> float | None:
+        """How long a window that was too short would have to be for every domain's energy to be worth something (s)."""
+        return max((energy.needs_s for energy in self.domains.values() if energy.needs_s is not None), default=None)
+
     def within(self, prefixes: tuple[str, ...]) -> WindowEnergy:
         """The same window over fewer domains."""
         kept = {name: energy for name, energy in self.domains.items() if name.startswith(prefixes)}
