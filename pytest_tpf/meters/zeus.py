@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pytest_tpf.meters.nvml import NvmlMeter
-from pytest_tpf.meters.protocol import MeterOptions, MeterUnavailable, Opened, Status
+from pytest_tpf.meters.protocol import BoardProcess, MeterOptions, MeterUnavailable, Opened, Status
 
 INSTALL = "Zeus 0.13 or later is not installed: pip install 'pytest-tpf[zeus]'"
 
@@ -57,6 +57,10 @@ class ZeusMeter:
     def status(self) -> Sequence[Status]:
         """The slow evidence of NVIDIA boards; Zeus has none of the others."""
         return self._nvml.status() if self._has_nvidia else ()
+
+    def processes(self, since_s: float) -> Sequence[BoardProcess]:
+        """Who is on NVIDIA boards, and what each made of them since an instant; Zeus doesn't tell of the others."""
+        return self._nvml.processes(since_s) if self._has_nvidia else ()
 
     def close(self) -> None:
         """Let go of the drivers' libraries and of Zeus's helper process, if it started one."""

@@ -1,4 +1,8 @@
-"""The zeus meter: the real Zeus on the compiled NVML stand-in, whose true energy is known. AMD, Apple and Jetson need their hardware."""
+"""The zeus meter: the real Zeus on the compiled NVML stand-in, whose true energy is known.
+
+For AMD and Apple silicon it runs on stand-ins for the Python bindings below it, which shows that the two understand each other and nothing
+about the hardware. A Jetson is known by files that only it has.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from tests.meters.zeusd import CPU_W, DRAM_W, zeusd
 from tests.standin import Board, Standin, StandinUnavailable, build_library, many_boards
 
 ROOT = Path(__file__).parents[2]
+BINDINGS = Path(__file__).with_name("bindings")
 ONE = Board(uuid="GPU-11111111-0000-4000-8000-000000000000", name="NVIDIA H100 80GB HBM3")
 NVIDIA_AND_AMD = ("CUDA_", "HIP_", "ROCR_", "ZEUSD_")
 
@@ -126,7 +131,7 @@ def test_a_board_without_a_counter_gives_its_gauge(probe):
 
 
 def test_a_lost_board_is_a_fault_with_its_code(probe):
-    found = probe(dataclasses.replace(ONE, lost_at_s=time.perf_counter() + 3.0), count=2, pause_s=4.0)
+    found = probe(dataclasses.replace(ONE, lost_at_s=time.perf_counter() + 2.5), count=2, pause_s=3.0)
     before, after = found["readings"][0]
     assert isinstance(before[1], float)
     assert after[1][0] == "device_lost"
@@ -154,3 +159,49 @@ def test_without_zeus_the_remedy_is_named(run, tmp_path):
     (tmp_path / "zeus.py").write_text("'''Another package of that name.'''\n")
     text = run(path=tmp_path)["unavailable"]
     assert text == "Zeus 0.13 or later is not installed: pip install 'pytest-tpf[zeus]'"
+
+
+def amd_gpus(*watts, **more):
+    """Boards whose HIP order is not that of the bus, as on some nodes."""
+    return json.dumps([{"hip_id": len(watts) - 1 - n, "watts": w, **more} for n, w in enumerate(watts)])
+
+
+def counters(found):
+    return {channel["domain"]: rows for channel, rows in zip(found["channels"], found["readings"], strict=True) if channel["energy"]}
+
+
+def test_amd_boards_are_known_by_their_hip_index(run, zeus_folder):
+    found = run(2, 0.3, path=f"{zeus_folder}:{BINDINGS}", AMDSMI_STANDIN=amd_gpus(300.0, 500.0))
+    assert {domain: mean_w(rows) for domain, rows in counters(found).items()} == pytest.approx({"gpu:0": 500.0, "gpu:1": 300.0}, rel=0.02)
+    assert [channel["method"] for channel in found["channels"]] == ["zeus_amd_energy_counter", "zeus_amd_power_instant"] * 2
+    assert found["readings"][1][0][1] == 500.0
+    board = found["accelerators"][1]
+    assert (board["domain"], board["name"], board["power_limit_w"]) == ("gpu:1", "AMD Instinct MI300X", 750.0)
+    assert board["uuid"] == found["channels"][2]["device"] == "000174a1-0000-1000-80ff-000000000000"
+
+
+def test_an_amd_counter_that_does_not_count_leaves_the_gauge(run, zeus_folder):
+    gpus = amd_gpus(300.0, counter=False, instant=False)
+    found = run(path=f"{zeus_folder}:{BINDINGS}", AMDSMI_STANDIN=gpus)
+    (gauge,) = found["channels"]
+    assert (gauge["method"], gauge["energy"], gauge["averaging_s"]) == ("zeus_amd_power_average", True, None)
+
+
+def test_visible_amd_boards_are_read_and_no_others(run, zeus_folder):
+    amd = {"path": f"{zeus_folder}:{BINDINGS}", "AMDSMI_STANDIN": amd_gpus(300.0, 500.0, 700.0)}
+    found = run(2, 0.3, HIP_VISIBLE_DEVICES="2, 0", **amd)
+    assert {domain: mean_w(rows) for domain, rows in counters(found).items()} == pytest.approx({"gpu:2": 300.0, "gpu:0": 700.0}, rel=0.02)
+    uuids = run(HIP_VISIBLE_DEVICES="GPU-00011bc4", **amd)["unavailable"]
+    assert "HIP_VISIBLE_DEVICES='GPU-00011bc4' is not a list of indices, and Zeus understands nothing else" in uuids
+    hidden = run(ROCR_VISIBLE_DEVICES="0", **amd)["unavailable"]
+    assert "ROCR_VISIBLE_DEVICES hides GPUs from the program but not from Zeus" in hidden
+    missing = run(HIP_VISIBLE_DEVICES="7", **amd)["unavailable"]
+    assert "GPU with HIP index 7 not found" in missing
+
+
+def test_the_parts_of_an_apple_chip_are_domains(run, zeus_folder):
+    found = run(2, 0.3, path=f"{zeus_folder}:{BINDINGS}", ZEUS_PROBE_CHIP="apple", AMDSMI_STANDIN="[]")
+    expected = {"cpu:0": 12.0, "gpu:0": 20.5, "dram:0": 2.0, "ane:0": 3.0}
+    assert {domain: mean_w(rows) for domain, rows in counters(found).items()} == pytest.approx(expected, rel=0.02)
+    assert {channel["method"] for channel in found["channels"]} == {"zeus_apple_energy_counter"}
+    assert found["notes"] == []

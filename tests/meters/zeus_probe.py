@@ -6,6 +6,7 @@ Arguments: how many times every channel is read, the pause between two rounds (s
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -22,6 +23,11 @@ def probe(count: int, pause_s: float, rapl: str) -> dict[str, object]:
         import zeus.device.cpu.rapl
 
         zeus.device.cpu.rapl.RAPL_DIR = rapl  # Zeus looks for zones in /sys alone, even where its daemon reads them
+    if os.environ.get("ZEUS_PROBE_CHIP") == "apple":
+        import zeus.device.soc
+        from zeus.device.soc.apple import AppleSilicon
+
+        zeus.device.soc._soc = AppleSilicon()  # Zeus makes it on a Mac alone
     meter = ZeusMeter()
     try:
         opened = meter.open(MeterOptions(watched_pid=1))
