@@ -1,7 +1,7 @@
 """A stand-in for AMD's Python binding, as far as Zeus calls it: the names and the shape of the answers are those of amdsmi 7.0.
 
-``AMDSMI_STANDIN`` holds the GPUs as JSON, in bus order: ``hip_id``, ``watts``, ``counter`` (does its counter count?) and ``instant`` (has it an
-instantaneous gauge?).
+``AMDSMI_STANDIN`` holds the GPUs as JSON, in bus order: ``hip_id``, ``watts``, ``counter`` (does its counter count?) and ``instant`` (has
+it an instantaneous gauge?).
 """
 
 from __future__ import annotations
