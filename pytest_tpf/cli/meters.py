@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 
 from pytest_tpf.cli.main import OK, fail
+from pytest_tpf.measure.crosscheck import agreements
 from pytest_tpf.measure.energy import energy_of_spans, shortest_window_s
+from pytest_tpf.measure.gauge import refresh_s
 from pytest_tpf.measure.sampler import Sampler, SamplerInfo, SamplerUnavailable, meter_id
 from pytest_tpf.measure.trace import Trace
 from pytest_tpf.meters.protocol import MeterOptions
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return fail("meters", unavailable)
     finally:
         sampler.close()
-    for line in [*_found(info, traces, span, read_times), *_agreement(traces, span), *_absent(info, options)]:
+    for line in [*_found(info, traces, span, read_times), *_agreement(traces), *_absent(info, options)]:
         print(plain(line))
     return OK
 
@@ -83,17 +85,15 @@ def _found(info: SamplerInfo, traces: Iterable[Trace], span: tuple[float, float]
     return [*(line.rstrip() for line in table.splitlines()), explained, *methods, *boards, *unmetered, *notes]
 
 
-def _agreement(traces: Sequence[Trace], span: tuple[float, float]) -> list[str]:
-    """How far the other readings of a domain, integrated over the same time, are from the one its energy comes from."""
-    chosen = {trace.channel.domain: trace for trace in traces if trace.channel.energy}
+def _agreement(traces: Sequence[Trace]) -> list[str]:
+    """How the other sensors of a domain compare with its counter, and what was seen of their refresh."""
+    refreshes = {(t.channel.domain, t.channel.method): refresh_s(t.powers) for t in traces if t.powers}
+    judged = {True: "they disagree", False: "they agree", None: "too short or too unsteady to judge"}
     lines = []
-    for other in traces:
-        trace = chosen.get(other.channel.domain)
-        if trace is None or other is trace:
-            continue
-        joules, others_j = energy_of_spans(trace, [span]).joules, energy_of_spans(other, [span]).joules
-        apart = f"{others_j / joules - 1:+.1%} from" if joules and others_j is not None else "not comparable with"
-        lines.append(f"agreement: {other.channel.domain}: {other.channel.method} is {apart} {trace.channel.method}")
+    for found in agreements(traces):
+        refresh = refreshes.get((found.domain, found.method))
+        seen = "" if refresh is None else f"; {found.method} refreshes every {si(refresh, 's')}"
+        lines.append(f"agreement: {found.text} ({judged[found.disagree]}){seen}")
     return lines
 
 

@@ -32,7 +32,7 @@ _LEAST_ROUNDS, _LEAST_READINGS = 3, 3
 
 @record
 class Agreement:
-    """How a gauge compares with its domain's counter over the same time: ``ratio`` of their energies, and half of its 95 % interval.
+    """How a sensor compares with its domain's counter over the same time: ``ratio`` of their energies, and half of its 95 % interval.
 
     ``disagree`` is None where the interval is too wide, or the time too short, to tell.
     """
@@ -58,10 +58,10 @@ def with_swing(traces: Sequence[Trace]) -> tuple[Trace, ...]:
 
 
 def agreements(traces: Sequence[Trace]) -> tuple[Agreement, ...]:
-    """Every gauge beside its domain's counter, over the time in which both were read."""
+    """Every other sensor of a domain beside its counter, over the time in which both were read."""
     counters = {trace.channel.domain: trace for trace in traces if _is_counter(trace)}
-    gauges = [trace for trace in traces if trace.channel.quantity == "power_w" and trace.channel.domain in counters]
-    return tuple(_agreement(counters[gauge.channel.domain], gauge) for gauge in gauges)
+    others = [trace for trace in traces if trace.channel.domain in counters and not trace.channel.energy]
+    return tuple(_agreement(counters[other.channel.domain], other) for other in others)
 
 
 def sees_part_of_time(channel: ChannelInfo, refresh_s: float) -> bool:
@@ -133,26 +133,30 @@ def _outside(curve: Curve, powers: Sequence[PowerSample], averaging_s: float) ->
             yield max(sample.watts - max(shown), min(shown) - sample.watts, 0.0) / reference_w
 
 
-def _agreement(counter: Trace, gauge: Trace) -> Agreement:
+def _agreement(counter: Trace, other: Trace) -> Agreement:
     none = Agreement(
         domain=counter.channel.domain,
-        method=gauge.channel.method,
+        method=other.channel.method,
         against=counter.channel.method,
         ratio=None,
         half_width=None,
         disagree=None,
     )
-    averaging_s = _averaging_s(gauge)
-    if len(counter.edges) < 2 or len(gauge.powers) < 2:
-        return none
-    start = max(counter.edges[0].t, gauge.powers[0].t)
-    end = min(counter.edges[-1].t, gauge.powers[-1].t - averaging_s)
+    extents = [_extent(trace) for trace in (counter, other)]
+    start, end = max(start for start, _ in extents), min(end for _, end in extents)
     if end <= start:
         return none
-    mine, other = energy_of_spans(counter, [(start, end)]), energy_of_spans(gauge, [(start, end)])
-    if not mine.joules or other.joules is None or mine.half_width_j is None or other.half_width_j is None:
+    mine, theirs = energy_of_spans(counter, [(start, end)]), energy_of_spans(other, [(start, end)])
+    if not mine.joules or theirs.joules is None or mine.half_width_j is None or theirs.half_width_j is None:
         return none
-    ratio = other.joules / mine.joules
-    half_width = math.hypot(mine.half_width_j, other.half_width_j) / mine.joules
-    can_tell = half_width <= _DECIDED and end - start >= max(_SETTLED_S, 2 * averaging_s)
+    half_width = math.hypot(mine.half_width_j, theirs.half_width_j) / mine.joules
+    can_tell = half_width <= _DECIDED and end - start >= max(_SETTLED_S, 2 * (other.channel.averaging_s or 0.0))
+    ratio = theirs.joules / mine.joules
     return dataclasses.replace(none, ratio=ratio, half_width=half_width, disagree=abs(ratio - 1) > DISAGREEMENT if can_tell else None)
+
+
+def _extent(trace: Trace) -> Span:
+    """The time that a sensor can tell of; an empty one where it can't tell anything."""
+    if len(trace.edges) > 1:
+        return trace.edges[0].t, trace.edges[-1].t
+    return (trace.powers[0].t, trace.powers[-1].t - _averaging_s(trace)) if len(trace.powers) > 1 else (math.inf, -math.inf)

@@ -170,7 +170,7 @@ def _gauge_info(board: NvmlBoard, gauge: Gauge, *, energy: bool) -> ChannelInfo:
         source=gauge.source,
         trust="measured",
         stepped=False,
-        poll_s=max(GAUGE_POLL_S, (gauge.averaging_s or 0.0) / 10),
+        poll_s=max(GAUGE_POLL_S, (gauge.averaging_s or 0.0) / 20),
         energy=energy,
         gain=GAIN,
         averaging_s=gauge.averaging_s,
