@@ -42,7 +42,7 @@ _ASSUMED_PERIOD_S = 60.0  # Prometheus' own default, until samples tell
 _MARGIN_PERIODS = 6.0
 _LEAST_MARGIN_S = 2.0
 _PATIENCE_S = 3.0
-_GIVE_UP_S = 3.0  # a server that has been failing this long fails further questions at once
+_GIVE_UP_S = 1.0  # a server that has been failing this long fails further questions at once
 _TOLD_OFF_S = 1.0
 _UNKNOWN_SCRAPE_SHARE, _LONGEST_UNKNOWN_SCRAPE_S = 0.1, 1.0  # of the scrape interval, where Prometheus doesn't tell; our choice
 

@@ -21,6 +21,11 @@ from typing import Any
 import pytest
 
 EVERY_S = 0.2
+POWER_W = 250.0
+BOARD = 'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="0",UUID="GPU-one",modelName="Tested X1",Hostname="node7"}'
+"""A board that draws ``POWER_W``, as NVIDIA's exporter shows it."""
+EPOCH = time.time()
+
 _START_S = 60.0
 
 Value = Callable[[float], float | None]
@@ -63,7 +68,7 @@ class Exporter:
     """Metrics by their name and labels as Prometheus writes them; ``silent_until``: until then it answers errors."""
 
     def __init__(self) -> None:
-        self.metrics: dict[str, Value] = {}
+        self.metrics: dict[str, Value] = {BOARD: lambda t: round(1000 * POWER_W * (t - EPOCH))}
         self.silent_until = 0.0
 
     def __call__(self, request: BaseHTTPRequestHandler) -> Answer:
@@ -120,7 +125,9 @@ def prometheus(folder: Path) -> Iterator[Prometheus]:
         try:
             wait_until(lambda: process.poll() is not None or _answers(f"http://{address}/-/ready"))
             assert process.poll() is None, folder.joinpath("log").read_text()
-            yield Prometheus(f"http://{address}", exporter)
+            server = Prometheus(f"http://{address}", exporter)
+            server.wait_for(BOARD, 3)
+            yield server
         finally:
             process.kill()
             process.wait()

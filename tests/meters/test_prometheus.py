@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -18,14 +19,11 @@ from pytest_tpf.measure.energy import DomainEnergy, energy_of_spans
 from pytest_tpf.measure.history import HistoryReader
 from pytest_tpf.measure.sampler import _trace
 from pytest_tpf.meters import _prom_client
+from pytest_tpf.meters._prom_known import KNOWN
 from pytest_tpf.meters.prometheus import PrometheusMeter
 from pytest_tpf.meters.protocol import MeterOptions, MeterUnavailable, Opened
-from tests.meters.prom_server import Liar, Prometheus, prometheus, served, success, wait_until
+from tests.meters.prom_server import EPOCH, POWER_W, Liar, Prometheus, served, success, wait_until
 from tests.standin import Standin, StandinUnavailable, many_boards
-
-POWER_W = 250.0
-BOARD = 'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="0",UUID="GPU-one",modelName="Tested X1",Hostname="node7"}'
-EPOCH = time.time()
 
 
 def joules(t: float) -> float:
@@ -40,20 +38,15 @@ def cached(value: Callable[[float], float], every_s: float) -> Callable[[float],
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    with prometheus(tmp_path_factory.mktemp("prometheus")) as running:
-        running.exporter.metrics = {
-            BOARD: lambda t: round(joules(t) * 1000),
-            "pdu_energy_joules_total": joules,
-            'pdu_outlet_kwh_total{outlet="7"}': lambda t: 50 + joules(t) / 3.6e6,
-            "cached_joules_total": cached(joules, 0.7),
-            "bmc_power_watts": lambda t: 300 + 50 * math.sin(t),
-            'kepler_node_cpu_joules_total{zone="package"}': lambda t: 60.0 * (t - EPOCH),
-            'kepler_node_cpu_joules_total{zone="core"}': lambda t: 40.0 * (t - EPOCH),
-            'kepler_node_cpu_joules_total{zone="dram"}': lambda t: 5.0 * (t - EPOCH),
-        }
-        running.wait_for("bmc_power_watts", 16)
-        yield running
+def server(prometheus_server: Prometheus) -> Prometheus:
+    prometheus_server.exporter.metrics |= {
+        "pdu_energy_joules_total": joules,
+        'pdu_outlet_kwh_total{outlet="7"}': lambda t: 50 + joules(t) / 3.6e6,
+        "cached_joules_total": cached(joules, 0.7),
+        "bmc_power_watts": lambda t: 300 + 50 * math.sin(t),
+    }
+    prometheus_server.wait_for("cached_joules_total", 14)
+    return prometheus_server
 
 
 @pytest.fixture
@@ -83,11 +76,11 @@ def lying() -> Iterator[Callable[..., tuple[str, Liar]]]:
 CHANNEL = 'domain = "gpu:{gpu}"\nquery = "energy"\nunit = "J"'
 
 
-def energies(opened: Opened, span: tuple[float, float]) -> dict[str, DomainEnergy]:
-    """What the channels say of a window, by domain and method; asked until it is complete, for as long as the channel has patience."""
+def energies(opened: Opened, span: tuple[float, float], patience_s: float = 10.0) -> dict[str, DomainEnergy]:
+    """What the channels say of a window, by domain and method; asked until it is complete, for ``patience_s`` at most."""
     found = {}
     for channel in opened.channels:
-        reader = HistoryReader(channel)
+        reader = HistoryReader(dataclasses.replace(channel, info=dataclasses.replace(channel.info, patience_s=patience_s)))
         question = reader.ask(*span)
         wait_until(lambda question=question: question.over)
         trace = _trace(channel.info, *reader.row(question))
@@ -116,10 +109,10 @@ def test_every_kind_of_series_gives_the_known_energy_within_its_interval(server,
         'domain = "sum"\nquery = "sum(pdu_energy_joules_total)"\nunit = "J"\nstep_s = 0.05',
         'domain = "bmc"\nquery = "bmc_power_watts"\nunit = "W"\nlabels = {job = "a"}',
     )
-    span = window(3.0)
+    span = window(2.4)
     measured = energies(found, span)
     expected = {
-        "gpu:0 prometheus_counter": true_joules(span),
+        "gpu:0 prometheus_counter": POWER_W * (span[1] - span[0]),
         "node prometheus_counter": true_joules(span),
         "pdu:7 prometheus_counter": true_joules(span),
         "cached prometheus_counter": true_joules(span),
@@ -137,14 +130,38 @@ def test_every_kind_of_series_gives_the_known_energy_within_its_interval(server,
 
 
 def test_a_url_alone_finds_known_exporters(server, opened):
-    with pytest.raises(MeterUnavailable, match=r"2 different series of kepler.* are cpu:0 \(they differ in job: a, b\): select one"):
-        opened(server.url)
-    found = {}
-    for zone in ("package", "dram"):
-        found[zone] = opened(
-            server.url, f'domain = "{zone}"\nquery = \'kepler_node_cpu_joules_total{{zone="{zone}"}}\'\nunit = "J"\nlabels = {{job = "a"}}'
+    found = opened(server.url)
+    assert [(c.info.domain, c.info.source.partition(" ")[2], c.info.resolution_j) for c in found.channels] == [
+        ("gpu:0", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", 0.001)
+    ]
+
+
+def test_kepler_is_known_zone_by_zone(lying, opened):
+    url, liar = lying(*(({"zone": zone, "instance": "n1"}, lambda t: 60.0 * t) for zone in ("package", "dram")))
+    zones = {"package": 0, "dram": 1}
+
+    def answer(query):
+        if "label_replace" in query:  # Kepler's counters are there, and a board's power alone
+            every = [known.query for group in KNOWN for known in group]
+            there = [n for n, known in enumerate(every) if ("kepler_node_cpu" in known and "-1" not in known) or "USAGE_INSTANT" in known]
+            return success("vector", [{"metric": {"n": str(n)}, "value": [0, "1"]} for n in there])
+        zone = next((zone for zone in zones if f'zone=~"{zone}' in query), None)
+        labels = {"zone": zone, "instance": "n1"} if zone else {"gpu": "0", "UUID": "GPU-one"}
+        times = [time.time() - 0.2 * n for n in range(20)]
+        return (
+            success("matrix", [{"metric": labels, "values": [[t, str(60.0 * t)] for t in times]}])
+            if "e[" in query or "}[" in query
+            else None
         )
-    assert [c.info.domain for one in found.values() for c in one.channels] == ["package", "dram"]
+
+    liar.answer = answer
+    found = opened(url)
+    assert {c.info.domain: (c.info.method, c.info.energy) for c in found.channels} == {
+        "gpu:0": ("prometheus_gauge", True),
+        "cpu:0": ("prometheus_counter", True),
+        "dram:0": ("prometheus_counter", True),
+    }
+    assert found.channels[0].info.gain != found.channels[1].info.gain
 
 
 def test_what_happens_in_a_window_is_said(server, opened):
@@ -159,10 +176,10 @@ def test_what_happens_in_a_window_is_said(server, opened):
     names = ("resets", "vanishes", "nan", "pauses")
     server.wait_for("resets_total", 3)
     tables = [f'domain = "{name}"\nquery = "{name}_total"\nunit = "J"\nlabels = {{job = "a"}}' for name in names]
-    found = opened(server.url, *tables, timeout_s="0.2")
+    found = opened(server.url, *tables)
     span = time.perf_counter() - 0.3, time.perf_counter() + 2.0
     time.sleep(2.0)
-    measured = energies(found, span)
+    measured = energies(found, span, patience_s=1.0)
     assert {name.partition(" ")[0]: energy.reasons for name, energy in measured.items()} == {
         "resets": ("counter_reset",),
         "vanishes": ("not_bracketed",),
@@ -183,8 +200,8 @@ def test_a_board_that_nvml_reads_is_not_counted_again(server, tmp_path):
     except StandinUnavailable as reason:
         pytest.skip(str(reason))
     server.exporter.metrics |= {
-        f'other_joules_total{{gpu="3",UUID="{board.uuid}"}}': joules,
-        'more_joules_total{gpu="0",UUID="GPU-elsewhere"}': joules,
+        f'other_joules_total{{gpu="3",UUID="{board.uuid}"}}': lambda t: POWER_W * (t - EPOCH),
+        'more_joules_total{gpu="0",UUID="GPU-elsewhere"}': lambda t: POWER_W * (t - EPOCH),
     }
     server.wait_for("more_joules_total", 3)
     same = _meters(tmp_path, environment, f'url="{server.url}"\n[[channel]]\ndomain="gpu:{{gpu}}"\nquery="other_joules_total"')
@@ -199,7 +216,8 @@ def test_a_board_that_nvml_reads_is_not_counted_again(server, tmp_path):
 
 def _meters(folder: Path, environment: dict[str, str], toml: str) -> subprocess.CompletedProcess[str]:
     (folder / "p.toml").write_text(f'{toml}\nunit="J"\nuuid_label="UUID"\n')
-    command = [sys.executable, "-m", "pytest_tpf.cli.main", "meters", "--meter", "nvml", "--prometheus", str(folder / "p.toml")]
+    command = [sys.executable, "-m", "pytest_tpf.cli.main", "meters", "--meter", "nvml", "--seconds", "0.7"]
+    command += ["--prometheus", str(folder / "p.toml")]
     variables = {**os.environ, **environment}
     variables.pop("CUDA_VISIBLE_DEVICES", None)
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
