@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
 import statistics
 
@@ -214,3 +215,30 @@ def test_readings_that_share_an_instant_do_no_harm():
     powers = tuple(PowerSample(t=t, watts=100.0) for t in (0.0, 1.0, 1.0, 2.0))
     trace = Trace(channel=channel(stepped=False, quantity="power_w", poll_s=1.0), powers=powers)
     assert energy_of_spans(trace, [(0.5, 1.5)]).joules == pytest.approx(100.0)
+
+
+def test_a_boards_scale_cancels_between_two_runs_on_it_and_not_between_two_boards():
+    rng = random.Random(8)
+    same, other, absolute = [], [], []
+    for _ in range(300):
+        power_w, gains = rng.uniform(100, 500), [1 + rng.gauss(0, 0.05 / 1.96) for _ in range(2)]
+        first, again, elsewhere = (_seen(power_w, gain, rng) for gain in (gains[0], gains[0], gains[1]))
+        same.append(_compatible(first, again, 0.0))
+        other.append(_compatible(first, elsewhere, 0.0))
+        absolute.append(_compatible(first, elsewhere, first.gain_uncertainty_j))
+    assert statistics.fmean(same) >= 0.93
+    assert statistics.fmean(other) < 0.5
+    assert statistics.fmean(absolute) >= 0.93
+
+
+def _seen(power_w, gain, rng):
+    """One second of a swinging load, through a counter of that gain, at a random phase."""
+    energy_j = square(power_w, 1.5 * power_w, 0.25, rng.random())
+    trace = stepped_trace(lambda t: gain * energy_j(t), 0.1, rng.random() * 0.1, seed=rng.randrange(99))
+    channel_ = dataclasses.replace(trace.channel, gain=0.05 / 1.96)
+    return energy_of_spans(dataclasses.replace(trace, channel=channel_, swing=0.02), [(0.5, 1.5)])
+
+
+def _compatible(one, two, gain_uncertainty_j):
+    """Whether two energies agree within the 95 % interval of their difference."""
+    return abs(one.joules - two.joules) <= math.hypot(one.half_width_j, two.half_width_j, 1.96 * math.sqrt(2) * gain_uncertainty_j)
