@@ -46,7 +46,10 @@ class Tpf:
 
     @contextmanager
     def measure(self, name: str | None = None) -> Iterator[Window]:
-        """A window drawn by hand: each is one round of this test. ``name`` is kept in the report's ``extra``."""
+        """A window drawn by hand: each is one round of this test, one inside another is part of it.
+
+        ``name`` is kept in the report's ``extra``.
+        """
         if name is not None:
             self.extra.setdefault("windows", []).append(name)
         with self._measurement.window():

@@ -52,6 +52,7 @@ class Measurement:
         self.extra: dict[str, Any] = {}
         self.params: dict[str, str] = {}
         self.drawn = False
+        self._open_windows, self._window_start_s = 0, 0.0
         self.contended: tuple[str, ...] = ()
         self.surroundings = Surroundings()
         self._bench = bench
@@ -116,14 +117,18 @@ class Measurement:
 
     @contextmanager
     def window(self) -> Iterator[None]:
-        """A hand-drawn window: one round."""
+        """A hand-drawn window: one round. What is drawn inside it, or beside it by a thread, is part of it and not counted twice."""
         self.drawn = True
-        self.ledger.take()
-        start_s = self._open_round()
+        if not self._open_windows:
+            self.ledger.take()
+            self._window_start_s = self._open_round()
+        self._open_windows += 1
         try:
             yield
         finally:
-            self._close_round(start_s, calls=1)
+            self._open_windows -= 1
+            if not self._open_windows:
+                self._close_round(self._window_start_s, calls=1)
 
     def rounds(self, progress: Progress) -> Generator[None, None, None]:
         """Yields each time the measured function must be called once: warm-up first, then rounds until the plan is content.

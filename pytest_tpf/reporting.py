@@ -6,11 +6,14 @@ xdist's controller loads this module before it knows whether any test is measure
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Generator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_tpf.termination import Termination
 
 if TYPE_CHECKING:
     from pytest_tpf.records import Facility, Report, TestRecord
@@ -59,6 +62,13 @@ class Reporting:
         self._records: list[TestRecord] = []
         self._facts: RunFacts | None = None
         self._problems: list[str] = []
+        self._termination = Termination()
+        self._owner = os.getpid()
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether a test forked this process and came back here: the report is its parent's."""
+        return os.getpid() != self._owner
 
     def collect(self, package: dict[str, Any]) -> None:
         """Take one test's record and the facts of the process that measured it, as builtins; ten thousand of them are to fit."""
@@ -66,6 +76,7 @@ class Reporting:
         from pytest_tpf.records import TestRecord
         from pytest_tpf.runfacts import RunFacts, merged
 
+        self._termination.watch()  # from the first record on there is something to lose
         self._records.append(from_dict(TestRecord, package["record"]))
         self._facts = merged(self._facts or RunFacts(), from_dict(RunFacts, package["run"]))
 
@@ -77,7 +88,12 @@ class Reporting:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """What only the whole run knows becomes a failed ``tpf::gate``, so that bar, JUnit and exit code agree."""
-        result = yield
+        if self._expected:
+            self._termination.watch()
+        try:
+            result = yield
+        finally:
+            self._termination.unwatch()
         if (self._records or self._expected) and not session.config.option.collectonly:
             from pytest_tpf.gate import gate_problems
 
@@ -90,6 +106,8 @@ class Reporting:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table, what the gate has to say, and where the report went."""
+        if self._is_forked:
+            return
         if self._records:
             self._print_table(terminalreporter)
         if self._settings.gate != "strict":
@@ -119,7 +137,7 @@ class Reporting:
     @cached_property
     def _unwritten(self) -> str | None:
         """None once the report is written (or none was asked for), else why it could not be."""
-        if not self._records or not self._settings.report:
+        if not self._records or not self._settings.report or self._is_forked:
             return None
         from pytest_tpf.codec import as_dict
         from pytest_tpf.report.errors import ReportError
