@@ -138,13 +138,18 @@ def targets(query: Query, series: Sequence[Series], now_s: float) -> tuple[list[
     by_domain: dict[str, list[Series]] = {}
     for one in fresh:
         by_domain.setdefault(_domain(query, one), []).append(one)
-    found = [_target(query, domain, by_domain[domain]) for domain in sorted(by_domain)]
+    found = [_target(query, domain, by_domain[domain]) for domain in sorted(by_domain, key=_in_order)]
     notes = [
         f"{domain}: {len(by_domain[domain])} series show board {t.uuid} ({_differing(by_domain[domain])}): it counts once, the freshest"
         for t in found
         if len(by_domain[domain := t.domain]) > 1
     ]
     return found, notes
+
+
+def _in_order(domain: str) -> tuple[str, int, str]:
+    """gpu:2 before gpu:10."""
+    return domain.partition(":")[0], len(domain), domain
 
 
 def _fresh_for_s(series: Series) -> float:

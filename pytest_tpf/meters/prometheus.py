@@ -143,10 +143,13 @@ class PrometheusMeter:
             server = _Server(config)
             clock = server.watch.look()
             queries = config.queries or _known(server)
-            feeds = [_opened(server, query, clock.offset_s + time.perf_counter()) for query in _counters_first(queries)]
-        except (PromError, PrometheusConfigError, SeriesError) as error:
+            found = [_opened(server, query, clock.offset_s + time.perf_counter()) for query in _counters_first(queries)]
+            return _assembled(server, found, config.timeout_s)
+        except PromError as error:
+            remedy = ": start it, or correct --tpf-prometheus" if error.passing else ""
+            raise MeterUnavailable(f"{error}{remedy}") from None
+        except (PrometheusConfigError, SeriesError) as error:
             raise MeterUnavailable(str(error)) from None
-        return _assembled(server, feeds, config.timeout_s)
 
     def status(self) -> Sequence[Status]:
         """Nothing: a server knows no more than its samples."""
@@ -173,8 +176,10 @@ def _counters_first(queries: Sequence[Query]) -> list[Query]:
 def _known(server: _Server) -> tuple[Query, ...]:
     """Of each group of known exporters the first that the server has."""
     every = [query for group in KNOWN for query in group]
-    counted = server.client.query(probe(every)).get("result", [])
-    there = {every[int(row["metric"]["n"])].query for row in counted}
+    try:
+        there = {every[int(row["metric"]["n"])].query for row in server.client.query(probe(every))["result"]}
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise PromError(f"{server.client.name} does not say which metrics it has: name the queries in a TOML file") from None
     found = [next((query for query in group if query.query in there), None) for group in KNOWN]
     if not any(found):
         names = "DCGM, Kepler or node_exporter's RAPL"

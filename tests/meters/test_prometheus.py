@@ -171,7 +171,6 @@ def test_what_happens_in_a_window_is_said(server, opened):
         "vanishes_total": lambda t: POWER_W * t if t < now else None,
         "nan_total": lambda t: POWER_W * t if not now < t < now + 0.3 else math.nan,
         "pauses_total": lambda t: POWER_W * t if not now - 0.5 < t < now + 0.7 else None,
-        "late_total": lambda t: POWER_W * t if t < now - 0.9 or t > now + 0.3 else None,
     }
     names = ("resets", "vanishes", "nan", "pauses")
     server.wait_for("resets_total", 3)
@@ -352,6 +351,14 @@ def test_slices_and_pods_of_a_board_count_once_even_when_they_change(lying, open
     assert abs(energy.joules - POWER_W * 1.2) <= 2 * energy.half_width_j
 
 
+def test_a_series_that_appears_in_the_window_does_not_bracket_it(lying, opened):
+    began = time.time() - 1.0
+    url, _ = lying(({"gpu": "0"}, lambda t: POWER_W * t if t > began else None))
+    now = time.perf_counter()
+    measured = energies(opened(url, CHANNEL), (now - 2.0, now + 0.2))
+    assert measured["gpu:0 prometheus_counter"].reasons == ("not_bracketed",)
+
+
 def test_one_board_under_two_names_counts_once(lying, opened):
     url, _ = lying(*(({"gpu": gpu, "UUID": "GPU-one"}, lambda t: POWER_W * t) for gpu in ("0", "nvidia0")))
     found = opened(url, f'{CHANNEL}\nuuid_label = "UUID"')
@@ -398,4 +405,7 @@ def test_a_server_without_known_exporters(lying, opened):
     url, liar = lying()
     liar.answer = lambda query: success("vector", []) if "label_replace" in query else None
     with pytest.raises(MeterUnavailable, match="scrapes no exporter that is known"):
+        opened(url)
+    liar.answer = lambda query: success("vector", [{"metric": {"n": "many"}}]) if "label_replace" in query else None
+    with pytest.raises(MeterUnavailable, match="does not say which metrics it has"):
         opened(url)

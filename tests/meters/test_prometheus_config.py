@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,6 +47,13 @@ def test_a_whole_file(load):
     assert (config.url, config.timeout_s, config.headers) == ("https://prom.example/prom", 2.0, {"Authorization": "Bearer t"})
     assert [(q.domain, q.quantity, q.scale) for q in config.queries] == [("gpu:{gpu}", "energy", 0.001), ("node", "power", 1000.0)]
     assert (config.queries[0].refresh_s, config.queries[0].labels, config.queries[1].step_s) == (1.0, {"Hostname": "n1"}, 5.0)
+
+
+def test_the_file_that_the_documentation_shows(load):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "meters.md").read_text(encoding="utf-8")
+    (shown,) = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[[channel]]" in block]
+    config = load(shown, PROM_TOKEN="t")
+    assert [(q.domain, is_selector(q.query)) for q in config.queries] == [("gpu:{gpu}", True), ("cpu:0", True), ("node", True)]
 
 
 def test_a_url_alone():
