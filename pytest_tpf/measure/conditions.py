@@ -17,6 +17,8 @@ _KINDS = {
 }
 _PLAUSIBLE = 1.05  # a counter that ran ahead of the clock by more than its refresh explains counts something else
 
+_LEAST_SEEN = 0.5  # of the window must lie between looks for a counter to tell its share
+
 
 def device_states(statuses: Iterable[Status], spans: Iterable[Span]) -> tuple[DeviceState, ...]:
     """The state of every device that gave any, over the union of ``spans``.
@@ -58,21 +60,22 @@ def _state(domain: str, rows: Sequence[Status], spans: tuple[Span, ...]) -> Devi
 
 
 def _counted(rows: Sequence[Status], spans: tuple[Span, ...], names: Sequence[str]) -> float | None:
-    """The largest share among these counters; None where none of them is there at both ends, or what they say can't be."""
-    duration_s = sum(end - start for start, end in spans)
+    """The largest share among these counters; None where none of them covers the window, or what they say can't be."""
     shares = []
     for name in names:
         points = [(row.t, row.held_back_s[name]) for row in rows if name in row.held_back_s]
-        if len(points) > 1:
-            shares.append(sum(_at(points, end) - _at(points, start) for start, end in spans) / duration_s)
+        # The last look may lie a little before the window's end: the share is that of the time between the looks.
+        known = [(max(start, points[0][0]), min(end, points[-1][0])) for start, end in spans] if points else []
+        seen = [(start, end) for start, end in known if end > start]
+        seen_s = sum(end - start for start, end in seen)
+        if seen_s >= _LEAST_SEEN * sum(end - start for start, end in spans):
+            shares.append(sum(_at(points, end) - _at(points, start) for start, end in seen) / seen_s)
     plausible = [share for share in shares if 0 <= share <= _PLAUSIBLE]
     return min(max(plausible), 1.0) if plausible else None
 
 
 def _at(points: Sequence[tuple[float, float]], t: float) -> float:
-    """The counter at ``t``, straight between two looks and flat beyond the first and the last."""
-    if t <= points[0][0]:
-        return points[0][1]
+    """The counter at ``t``, straight between two looks."""
     for (t0, v0), (t1, v1) in itertools.pairwise(points):
         if t <= t1:
             return v0 + (v1 - v0) * (t - t0) / (t1 - t0) if t1 > t0 else v1

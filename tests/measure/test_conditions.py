@@ -38,6 +38,17 @@ def test_time_held_back_is_counted_where_the_board_counts_it():
     assert (state.power_brake_fraction, state.power_cap_fraction) == (0.0, 0.0)
 
 
+def test_a_last_look_before_the_end_does_not_dilute_the_share():
+    rows = looks(0, 1.8, held_back_s=lambda t: {"thermal": 0.5 * t})
+    (state,) = device_states(rows, [(1.0, 1.87)])
+    assert state.thermal_fraction == pytest.approx(0.5)
+
+
+def test_looks_that_cover_less_than_half_of_the_window_tell_no_share():
+    (state,) = device_states(looks(0, 1.0, held_back_s=lambda t: {"thermal": 0.5 * t}, temperature_c=50.0), [(0.9, 1.5)])
+    assert state.thermal_fraction is None
+
+
 def test_without_counters_the_looks_are_counted():
     rows = looks(0, 1.95, clock_reasons=lambda t: ("hw_thermal_slowdown", "gpu_idle") if t < 0.45 else ("sw_power_cap",))
     (state,) = device_states(rows, [(0.0, 1.95)])

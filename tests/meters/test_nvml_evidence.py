@@ -35,7 +35,7 @@ def probe(tmp_path):
 def stranger():
     """A process that isn't part of the watched tree: its parent has ended."""
     sleeper = "[sys.executable, '-c', 'import time; time.sleep(60)']"
-    source = f"import subprocess, sys; print(subprocess.Popen({sleeper}, stdout=subprocess.DEVNULL).pid)"
+    source = f"import subprocess, sys; print(subprocess.Popen({sleeper}, stdout=-3, stderr=-3).pid)"  # -3: DEVNULL
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     pid = int(done.stdout)
     yield pid

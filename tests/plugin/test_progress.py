@@ -15,8 +15,8 @@ SOURCE = """
 """
 
 
-def on_a_terminal(suite, *options, **variables) -> str:
-    """What the suite prints where its standard output is a terminal that it controls."""
+def on_a_terminal(suite, *options, watch=lambda text: None, **variables) -> str:
+    """What the suite prints where its standard output is a terminal that it controls; ``watch`` is shown all of it as it grows."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(suite.path)
@@ -31,6 +31,7 @@ def on_a_terminal(suite, *options, **variables) -> str:
         if not part:
             break
         text += part
+        watch(text.decode(errors="replace"))
     os.waitpid(pid, 0)
     os.close(terminal)
     return text.decode()
