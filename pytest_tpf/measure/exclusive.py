@@ -90,7 +90,9 @@ def lock_path(device: str, folder: Path) -> Path:
 def _common_folder() -> Path:
     """Where everybody on this machine looks: TMPDIR often differs from user to user and from job to job, /tmp doesn't."""
     shared = Path("/tmp")
-    return shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    with contextlib.suppress(OSError):  # no folder takes files: the lock file's own error will say so
+        return shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    return shared
 
 
 # --- the lock ---------------------------------------------------------------------------------------------------------
