@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_tpf.records import BudgetResult, Ceiling, Distribution, Goodput, TestRecord
-from pytest_tpf.report.text import energy, number, percent, plain, shortened, si
+from pytest_tpf.records import BudgetResult, Ceiling, Conditions, DeviceState, Distribution, Goodput, TestRecord
+from pytest_tpf.report.text import UNKNOWN, energy, number, percent, plain, shortened, si
 
 _LABEL = 40
 # the unit is in a figure's name: the first that fits
@@ -34,11 +34,34 @@ def render_test(test: TestRecord, width: int = 80) -> list[str]:
     lines += [_line("", f"param {name}", value) for name, value in test.params.items()]
     for name in _SECTIONS:
         lines += ["", name, *_record(getattr(test, name), test.energy.trust, "  ")]
+    lines += _block("conditions", list(_conditions(test.conditions)))
     lines += _block("budgets", [_budget(budget, test.energy.trust) for budget in test.budgets])
     lines += _block("rounds", _rounds(test))
     lines += _block("warnings", list(test.warnings))
     lines += _block("extra", [f"{name}: {json.dumps(value)[:1000]}" for name, value in test.extra.items()])
     return [row for line in lines for row in _wrapped(plain(line), width)]
+
+
+def _conditions(found: Conditions) -> Iterator[str]:
+    """What makes the figures comparable, or not."""
+    yield _line("", "flags", ", ".join(found.flags) or "none")
+    yield _line("", "dropped_rounds", str(found.dropped_rounds))
+    drifts = (found.joules_per_token_drift, found.joules_per_token_drift_ci95), (found.duration_drift, found.duration_drift_ci95)
+    for name, (change, ci95) in zip(("joules_per_token_drift", "duration_drift"), drifts, strict=True):
+        yield _line("", name, f"{percent(change)} [{percent(ci95[0])}, {percent(ci95[1])}]" if ci95 else percent(change))
+    for device in found.devices:
+        yield from _device(device)
+    for each in found.foreign_processes:
+        used = f", {percent(each.sm_utilization)} of its time" if each.sm_utilization is not None else ""
+        yield f"foreign process {each.name or UNKNOWN} (pid {each.pid}) on {each.device}: {si(each.used_memory_bytes, 'B')}{used}"
+
+
+def _device(state: DeviceState) -> Iterator[str]:
+    clocks = f"{number(state.sm_clock_start_mhz)} to {number(state.sm_clock_end_mhz)} MHz, mean {number(state.sm_clock_mean_mhz)}"
+    held = f"heat {percent(state.thermal_fraction)}, brake {percent(state.power_brake_fraction)}, limit {percent(state.power_cap_fraction)}"
+    yield _line("", f"{state.domain} temperature", f"{number(state.temperature_start_c)} to {number(state.temperature_end_c)} degrees C")
+    yield _line("", f"{state.domain} clock", f"{clocks}; memory {number(state.memory_clock_mean_mhz)}")
+    yield _line("", f"{state.domain} held back by", f"{held}" + (f" ({state.source})" if state.source else ""))
 
 
 def _wrapped(line: str, width: int) -> list[str]:

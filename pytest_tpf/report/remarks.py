@@ -20,6 +20,7 @@ class Remarks:
         self._unmetered: dict[str, None] = {}
         self._estimated = self._marginal = 0
         self._reasons: Counter[str] = Counter()
+        self._flags: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
         self._further_notes: set[int] = set()  # their hashes: there may be as many as tests
 
@@ -34,7 +35,8 @@ class Remarks:
         self.boundaries[test.mandated.joules_per_token.boundary] += 1
         self._unmetered.update(dict.fromkeys(test.energy.unmetered))
         self._estimated += test.energy.trust == "estimated"
-        self._marginal += any(budget.marginal for budget in test.budgets)
+        self._marginal += any(budget.marginal and budget.reason is None for budget in test.budgets)
+        self._flags.update(flag for flag in test.conditions.flags if flag in self._flags or len(self._flags) < _MOST_NOTES)
         if test.energy.it_j is None:
             self._reasons.update(test.energy.reasons)
         for warning in test.warnings:
@@ -44,7 +46,7 @@ class Remarks:
                 self._further_notes.add(hash(warning))
 
     def facts(self) -> Iterator[tuple[str, str]]:
-        """Name and text of each remark: what was not metered, what is estimated or marginal, why energies are unknown, warnings."""
+        """Name and text of each remark: what was not metered, what is estimated or marginal, why energies are unknown, doubts, warnings."""
         if self._unmetered:
             yield "not metered", ", ".join(map(plain, self._unmetered)) + "; energies leave these out"
         if self._estimated:
@@ -55,6 +57,9 @@ class Remarks:
         if self._reasons:
             texts = (f"{plain(reason)} ({counted(count, 'test')})" for reason, count in self._reasons.items())
             yield "energy unknown", ", ".join(texts)
+        if self._flags:
+            texts = (f"{plain(flag)} ({counted(count, 'test')})" for flag, count in self._flags.items())
+            yield "compare with care", ", ".join(texts)
         for text, count in self._notes.items():
             yield "note", plain(text) if count == 1 else f"{plain(text)} ({counted(count, 'test')})"
         if self._further_notes:

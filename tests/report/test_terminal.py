@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_tpf.records import Conditions
 from pytest_tpf.report.columns import COLUMNS, check_table_options, sorted_tests
 from pytest_tpf.report.detail import render_test
 from pytest_tpf.report.errors import ReportError
@@ -30,6 +31,7 @@ estimated: the energy of 1 of 3 tests (est.): a model of the hardware, not a
   measurement
 marginal: 1 test with a limit inside the interval; more rounds would decide
 energy unknown: counter_reset (1 test)
+compare with care: temperature_drift (1 test), shared_board (1 test)
 note: cpu:0 and dram:0 are not metered: RAPL is readable by root only
 note: gpu:0: the energy counter restarted inside the window
 """
@@ -188,6 +190,26 @@ def test_the_detail_names_every_figure_within_80_columns(make):
     for budget in test.budgets:
         assert budget.metric in text
     assert text.count(" output tokens, ") == len(test.rounds)
+
+
+def test_the_detail_tells_the_conditions():
+    text = "\n".join(render_test(measured_test(), width=120))
+    for said in (
+        "temperature_drift, shared_board",
+        "1.8% [1.8%, 1.8%]",
+        "41 to 52 degrees C",
+        "heat 0.0%, brake 0.0%, limit 2.0% (counter)",
+        "foreign process python3 (pid 4242) on",
+        "2.15 GB, 11% of its time",
+    ):
+        assert said in text
+    assert "flags" in "\n".join(render_test(invalid_test()))
+
+
+def test_doubts_are_counted_below_the_table():
+    flagged = measured_test(conditions=Conditions(flags=("drifting",)), nodeid="t.py::a")
+    lines = render_summary(report(flagged, measured_test()), width=200)
+    assert "compare with care: drifting (1 test), temperature_drift (1 test), shared_board (1 test)" in lines
 
 
 def test_the_detail_of_an_estimate_says_so():
