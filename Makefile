@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
-.PHONY: demo test stress lint types check bench known-joules models docs clean
+.PHONY: demo test stress fuzz lint types check bench known-joules models docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -37,6 +37,11 @@ test: $(VENV)/.test
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test
 	$(BIN)/python -m pytest tests -m stress
+
+# Bytes that break a reader of reports, calibrations, profiles, logs or answers are looked for; coverage-guided where atheris installs.
+fuzz: $(VENV)/.test
+	-$(PIP) install --quiet atheris
+	nice -n 19 $(BIN)/python -m tests.fuzz
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

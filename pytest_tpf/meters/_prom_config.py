@@ -113,7 +113,7 @@ def load_prometheus(url_or_file: str, environ: Mapping[str, str] = os.environ) -
     except OSError as error:
         why = f"{url_or_file}: {error.strerror or error}"
         raise PrometheusConfigError(f"{why} (give a TOML file, or a URL that begins with http:// or https://)") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, an integer of thousands of digits
         raise PrometheusConfigError(f"{url_or_file}: not valid TOML: {error}") from None
     try:
         return read_prometheus(data, environ)

@@ -51,7 +51,7 @@ def load_facility(path: str | os.PathLike[str]) -> Facility:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise FacilityError(f"{os.fspath(path)}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, an integer of thousands of digits
         raise FacilityError(f"{os.fspath(path)}: not valid TOML: {error}") from None
     try:
         return read_facility(data)

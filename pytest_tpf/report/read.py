@@ -14,6 +14,7 @@ from pytest_tpf.report.walk import check_depth
 from pytest_tpf.report.wording import kind, printable
 
 MAX_BYTES = 64 * 2**20  # of a report that is held whole: some 15,000 tests; parsed JSON takes up to some 25 times its text
+MAX_UNORDERED_BYTES = 16 * 2**20
 MAX_SCANNED_BYTES = 4 * 2**30  # of a report that is read test by test: about a million tests
 
 Part = tuple[str | int, Any]
@@ -79,7 +80,7 @@ def _parts(file: BinaryIO, max_bytes: int) -> Iterator[Part]:
         seen.add(name)
         if name == "tests" and stream.next_is("["):
             if "schema_version" not in seen:
-                yield from _version_ahead(file, max_bytes)
+                yield from _version_ahead(file)
             yield name, []
             yield from enumerate(_items(stream))
         else:
@@ -111,11 +112,11 @@ def _items(stream: JsonStream) -> Iterator[Any]:
             stream.expect("]")
 
 
-def _version_ahead(file: BinaryIO, max_bytes: int) -> Iterator[Part]:
-    """Of a report that has its version behind its tests (JSON objects have no order): a scan of its own."""
+def _version_ahead(file: BinaryIO) -> Iterator[Part]:
+    """Of a report that has its version behind its tests (JSON objects have no order): a scan of its own, which isn't worth much time."""
     here = file.tell()
     file.seek(0)
-    stream = JsonStream(file, max_bytes)
+    stream = JsonStream(file, MAX_UNORDERED_BYTES, " with its schema_version behind its tests; put it first")
     stream.expect("{")
     for name in _names(stream):
         value = None

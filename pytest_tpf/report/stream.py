@@ -35,8 +35,9 @@ class JsonStream:
     Every method raises ReportError where the text isn't UTF-8, isn't JSON or breaks a bound.
     """
 
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
-        self._file, self._left_bytes, self._max_bytes = file, max_bytes, max_bytes
+    def __init__(self, file: BinaryIO, max_bytes: int, if_larger: str = "") -> None:
+        self._file, self._left_bytes = file, max_bytes
+        self._if_larger = f"larger than {max_bytes} bytes{if_larger}"
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._read_bytes = 0
         self._buffer, self._at, self._ended = "", 0, False
@@ -96,7 +97,7 @@ class JsonStream:
         chunk = self._file.read(max(_CHUNK_BYTES, len(self._buffer)))
         self._left_bytes -= len(chunk)
         if self._left_bytes < 0:
-            raise ReportError(f"larger than {self._max_bytes} bytes")
+            raise ReportError(self._if_larger)
         self._ended = not chunk
         self._buffer += self._decoded(chunk)
         return True

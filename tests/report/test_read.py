@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.read import read_report
+from pytest_tpf.report.read import MAX_UNORDERED_BYTES, read_report, scan_report
+from pytest_tpf.report.validate import checked
 from tests.report.factory import report_dict
 
 
@@ -65,6 +66,17 @@ def test_hostile_content_is_refused(tmp_path, content, reason):
     assert text.startswith(f"{path}: ")
     assert reason in text
     assert len(text) < len(str(path)) + 200
+
+
+def test_the_version_may_stand_behind_the_tests_of_a_report_that_is_not_large(tmp_path):
+    path = tmp_path / "report.json"
+    whole = dict(reversed(report_dict().items()))
+    path.write_text(json.dumps(whole))
+    assert [key for key, _ in scan_report(path)][:3] == ["summary", "schema_version", "tests"]
+    assert read_report(path) == whole
+    assert checked(scan_report(path)).problems == []
+    path.write_text('{"tests": [' + f'"{"x" * 997}",' * (MAX_UNORDERED_BYTES // 1000 + 1))
+    assert complaint(path).endswith(f"larger than {MAX_UNORDERED_BYTES} bytes with its schema_version behind its tests; put it first")
 
 
 def test_size_is_bounded_before_anything_is_parsed(tmp_path):
