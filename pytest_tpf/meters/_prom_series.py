@@ -28,6 +28,12 @@ _SHOWN_VALUES = 4
 
 _STRING = r'"(?:\\.|[^"\\])*"' + "|" + r"'(?:\\.|[^'\\])*'" + "|`[^`]*`"
 _SELECTOR = re.compile(rf"\s*(?P<name>[a-zA-Z_:][\w:]*)?\s*(?:\{{(?P<matchers>(?:[^{{}}\"'`]|{_STRING})*)\}})?\s*")
+_TOKEN = re.compile(
+    rf"{_STRING}|\[[^\]]*\]|\d[\w.]*|(?P<word>[a-zA-Z_:][\w:]*)?\s*(?P<matchers>\{{(?:[^{{}}\"'`]|{_STRING})*\}})|(?P<name>[a-zA-Z_:][\w:]*)"
+)
+_CALL = re.compile(r"\(|(by|without)\b", re.IGNORECASE)  # what follows the name of a function or an aggregation
+_LABEL_LISTS = {"by", "without", "on", "ignoring", "group_left", "group_right"}
+_WORDS = {"and", "or", "unless", "bool", "offset", "atan2", "inf", "nan", "start", "end"}
 _PLACE = re.compile(r"\{(\w+)\}")
 
 Sample = tuple[float, float]
@@ -67,6 +73,23 @@ def is_selector(expression: str) -> bool:
     """Whether a query is a plain selector, so that its series have samples of their own."""
     match = _SELECTOR.fullmatch(expression)
     return match is not None and bool(match["name"] or match["matchers"])
+
+
+def selectors(expression: str) -> list[str]:
+    """The plain selectors inside an expression, in their order."""
+    found: list[str] = []
+    end_of_labels = 0
+    for token in _TOKEN.finditer(expression):
+        rest = expression[token.end() :].lstrip()
+        name = token["name"]
+        if token.start() < end_of_labels:
+            continue
+        if name is not None and name.lower() in _LABEL_LISTS:
+            end_of_labels = expression.find(")", token.end()) if rest.startswith("(") else 0
+        elif token["matchers"] is not None or (name is not None and not _CALL.match(rest) and name.lower() not in _WORDS):
+            is_operator = (token["word"] or "").lower() in _WORDS
+            found.append(token["matchers"] if is_operator else token[0])
+    return list(dict.fromkeys(found))
 
 
 def ranged(query: Query, length_s: float) -> str:
@@ -264,6 +287,8 @@ def _counter(samples: Sequence[Sample], query: Query, moment: Moment) -> list[Re
     if not (repeats(samples) or query.caches or query.refresh_s or not is_selector(query.query)):
         return [_reading(t, t, value, query, moment) for t, value in samples]
     changes = [(a, b) for a, b in itertools.pairwise(samples) if a[1] != b[1]]
+    if not is_selector(query.query) and query.refresh_s:  # of several series one is new when the value changes, others are older
+        return [_reading(b[0] - query.refresh_s, b[0], b[1], query, moment) for _, b in changes]
     # A value is no older than the scrape before, which showed another one, and than the exporter's refresh where that is known.
     oldest_s = query.refresh_s or math.inf
     return [_reading(max(a[0], b[0] - oldest_s), b[0], b[1], query, moment) for a, b in changes]

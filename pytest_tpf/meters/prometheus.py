@@ -7,6 +7,7 @@ subquery), and its method says so. Times are the server's, turned into ours by a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
@@ -30,6 +31,7 @@ from pytest_tpf.meters._prom_series import (
     read_history,
     read_matrix,
     repeats,
+    selectors,
     spacing_s,
     targets,
 )
@@ -188,6 +190,7 @@ def _known(server: _Server) -> tuple[Query, ...]:
 
 
 def _opened(server: _Server, query: Query, now_s: float) -> _Found:
+    query = _aged(server, query)
     series: list[Series] = []
     for lookback_s in _LOOKBACKS_S:
         series = server.series(query, lookback_s)
@@ -196,6 +199,20 @@ def _opened(server: _Server, query: Query, now_s: float) -> _Found:
     found, notes = targets(query, series, now_s)
     shown = tuple(Series(labels=t.labels, samples=merged(one for one in series if t.holds(one, query))) for t in found)
     return _Found(feed=_Feed(server, query, shown), targets=tuple(found), series=shown, notes=tuple(notes))
+
+
+def _aged(server: _Server, query: Query) -> Query:
+    """An expression over several series, which are scraped at different times: some of what it shows is up to a scrape interval old."""
+    if is_selector(query.query) or query.refresh_s is not None:
+        return query
+    inside = [
+        one
+        for selector in selectors(query.query)
+        for one in server.series(dataclasses.replace(query, query=selector, labels={}), _LOOKBACKS_S[0])
+        if one.samples
+    ]
+    period_s = max((spacing_s([t for t, _ in one.samples]) or 0.0 for one in inside), default=0.0)
+    return dataclasses.replace(query, refresh_s=_rounded(period_s)) if len(inside) > 1 and period_s > 0 else query
 
 
 def _assembled(server: _Server, found: Sequence[_Found], timeout_s: float) -> Opened:
@@ -263,7 +280,8 @@ def _server_note(server: _Server, periods_s: Sequence[float | None]) -> str:
 def _remarks(feed: _Feed, target: Target, samples: Sequence[Sample]) -> Iterable[str]:
     query = feed.query
     if not is_selector(query.query):
-        yield f"{target.domain}: {query.query} is an expression, evaluated every {query.step_s:g} s: when it was scraped is not known"
+        age = f"what it shows may be {query.refresh_s:g} s old" if query.refresh_s else "when it was scraped is not known"
+        yield f"{target.domain}: {query.query} is an expression, evaluated every {query.step_s:g} s: {age}"
     elif query.quantity == "energy" and repeats(samples):
         every_s = spacing_s([t for t, _ in samples]) or 0.0
         yield (

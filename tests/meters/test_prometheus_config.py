@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tpf.meters._prom_config import PrometheusConfigError, Query, load_prometheus
-from pytest_tpf.meters._prom_series import Moment, Series, is_selector, merged, ranged, read_history
+from pytest_tpf.meters._prom_series import Moment, Series, is_selector, merged, ranged, read_history, selectors
 from pytest_tpf.meters.wall_clock import Offset
 
 CHANNEL = 'domain = "gpu:{gpu}"\nquery = "energy"\nunit = "mJ"\n'
@@ -117,6 +117,14 @@ def test_plain_selectors_have_samples_of_their_own(text):
 @pytest.mark.parametrize("text", ["sum(e)", "e * 2", "e[5m]", "e offset 1m", "e @ 5", "", "  ", 'e{a="x"', "e or f", "{a}{b}"])
 def test_anything_else_is_an_expression(text):
     assert not is_selector(text)
+
+
+def test_the_selectors_inside_an_expression():
+    text = (
+        'sum by (a, instance) (rate(x_total{a="sum(y)",b!~"}"}[5m] offset 1m)) * on (a) group_left () avg(y:z) / 1e3 or {job="j"} - x_total'
+    )
+    assert selectors(text) == ['x_total{a="sum(y)",b!~"}"}', "y:z", '{job="j"}', "x_total"]
+    assert selectors("vector(1) + time()") == []
 
 
 def test_labels_go_into_the_selector_and_its_range_into_milliseconds():
