@@ -15,7 +15,8 @@ class Sample(NamedTuple):
 
 
 def uuid(gpu: int) -> str:
-    return f"GPU-{gpu:08x}-0000-4000-8000-{gpu:012x}"
+    """Unlike any board of the stand-in: measured tests on one board wait for each other."""
+    return f"GPU-10600000-0000-4000-8000-{gpu:012x}"
 
 
 def local(t: float) -> str:
