@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pytest_tpf import __version__
 from pytest_tpf.records import (
@@ -23,6 +25,9 @@ from pytest_tpf.records import (
 
 MAX_TEXT, MAX_NAME = 8192, 1024
 """What the schema allows for ids and remarks, and for names (characters)."""
+
+MAX_EXTRA = 4 * 2**20
+"""What a test may add (characters of JSON): readers hold one test at a time, and bound it."""
 
 
 def build_report(tests: Iterable[TestRecord], environment: Environment, facility: Facility, meters: Iterable[MeterInfo]) -> Report:
@@ -46,14 +51,25 @@ def build_report(tests: Iterable[TestRecord], environment: Environment, facility
 
 
 def _bounded(test: TestRecord) -> TestRecord:
+    extra, warnings = test.extra, test.warnings
+    if extra and (length := _length(extra)) > MAX_EXTRA:
+        extra, warnings = {}, (*warnings, f"tpf.extra is left out: {length} characters of JSON, more than {MAX_EXTRA}")
     return dataclasses.replace(
         test,
         nodeid=_cut(test.nodeid, MAX_TEXT),
         group=None if test.group is None else _cut(test.group, MAX_NAME),
         labels={_cut(name, MAX_NAME): _cut(text, MAX_TEXT) for name, text in test.labels.items()},
         params={_cut(name, MAX_NAME): _cut(text, MAX_TEXT) for name, text in test.params.items()},
-        warnings=tuple(_cut(text, MAX_TEXT) for text in test.warnings),
+        warnings=tuple(_cut(text, MAX_TEXT) for text in warnings),
+        extra=extra,
     )
+
+
+def _length(extra: dict[str, Any]) -> int:
+    try:
+        return len(json.dumps(extra, default=repr, skipkeys=True))
+    except (ValueError, RecursionError):  # it holds itself, or is too deep: validation will say so
+        return 0
 
 
 def _cut(text: str, limit: int) -> str:

@@ -94,7 +94,7 @@ class JsonStream:
         self._forget()
         if len(self._buffer) > MAX_VALUE_CHARS:
             raise ReportError(f"a value is longer than {MAX_VALUE_CHARS} characters (line {self._line}, column {self._column})")
-        chunk = self._file.read(max(_CHUNK_BYTES, len(self._buffer)))
+        chunk = self._file.read(min(max(_CHUNK_BYTES, len(self._buffer)), MAX_VALUE_CHARS + 1 - len(self._buffer)))
         self._left_bytes -= len(chunk)
         if self._left_bytes < 0:
             raise ReportError(self._if_larger)

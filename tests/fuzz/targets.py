@@ -27,7 +27,7 @@ from pytest_tpf.report.merge import merge_reports
 from pytest_tpf.report.read import scan_report
 from pytest_tpf.report.validate import checked
 from tests.meters.logs import FORMATS, Sample
-from tests.report.factory import report_dict
+from tests.report.factory import measured_test, report_dict
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 LARGEST = 64 * 1024
@@ -68,7 +68,7 @@ def report_file(content: bytes) -> None:
 
 def changed_report(content: bytes) -> None:
     """A valid report with changes: ``PATH JSON`` lines, PATH being numbers that choose their way through it."""
-    report: Any = report_dict()
+    report: Any = report_dict(measured_test())
     for line in content.split(b"\n")[:8]:
         way, _, text = line.partition(b" ")
         with contextlib.suppress(ValueError, RecursionError):
@@ -93,7 +93,7 @@ def two_reports(content: bytes) -> None:
     halves = content.split(b"\0", 1)
     paths = []
     for number, half in enumerate(halves):
-        report: Any = report_dict()
+        report: Any = report_dict(measured_test())
         for line in half.split(b"\n")[:4]:
             way, _, text = line.partition(b" ")
             with contextlib.suppress(ValueError, RecursionError):

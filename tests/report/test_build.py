@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tpf.codec import as_dict
-from pytest_tpf.report.build import build_report, summarize
+from pytest_tpf.report.build import MAX_EXTRA, build_report, summarize
 from pytest_tpf.report.junit import junit_properties
+from pytest_tpf.report.read import read_report
+from pytest_tpf.report.tally import Tally
 from pytest_tpf.report.validate import validate
+from pytest_tpf.report.write import write_report
 from tests.report.factory import environment, estimated_test, facility, invalid_test, measured_test, meters
 
 ROWS = [measured_test(), estimated_test(), invalid_test()]
@@ -54,6 +57,23 @@ def test_texts_longer_than_the_schema_allows_are_cut_and_stay_apart():
     assert first.nodeid != second.nodeid
     assert first.nodeid.startswith("t.py::t[xxx")
     assert first.nodeid.endswith("zzz]")
+
+
+def test_a_huge_extra_is_left_out_and_said_so(tmp_path):
+    texts = {"kept": "x" * (MAX_EXTRA - 100), "dropped": "x" * MAX_EXTRA}
+    tests = [measured_test(nodeid=f"t.py::{name}", extra={"text": text}) for name, text in texts.items()]
+    write_report(tmp_path / "report.json", build_report(tests, environment(), facility(), meters()))
+    kept, dropped = read_report(tmp_path / "report.json")["tests"]
+    assert kept["extra"] == {"text": texts["kept"]}
+    assert dropped["extra"] == {}
+    assert dropped["warnings"][-1] == "tpf.extra is left out: 4194316 characters of JSON, more than 4194304"
+
+
+def test_a_tally_of_builtins_is_the_summary_of_records():
+    tally = Tally()
+    for test in ROWS:
+        tally.add(as_dict(test))
+    assert tally.summary() == as_dict(summarize(ROWS))
 
 
 def test_junit_properties_carry_units_boundary_and_trust():
