@@ -16,6 +16,9 @@ import pytest
 from pytest_tpf.termination import Termination
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_tpf.checkpoint import Checkpoint
     from pytest_tpf.records import Facility, Report, TestRecord
     from pytest_tpf.runfacts import RunFacts
     from pytest_tpf.settings import Settings
@@ -85,6 +88,11 @@ class Reporting:
         if (package := report.__dict__.pop(RECORD_KEY, None)) is not None:
             self.collect(package)
 
+    def pytest_runtest_logfinish(self) -> None:
+        """Between two tests: keep what there is, for a run that is killed."""
+        if self._records and self._settings.report and not self._is_forked:
+            self._checkpoint.save(self._build)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """What only the whole run knows becomes a failed ``tpf::gate``, so that bar, JUnit and exit code agree."""
@@ -148,13 +156,27 @@ class Reporting:
             report = as_dict(report)
             self._config.hook.pytest_tpf_report(config=self._config, report=report)
         try:
-            write_report(self._config.invocation_params.dir / self._settings.report, report)
+            write_report(self._path, report)
         except ReportError as error:
             return str(error)
+        self._checkpoint.discard()
         return None
+
+    @property
+    def _path(self) -> Path:
+        return self._config.invocation_params.dir / str(self._settings.report)
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        from pytest_tpf.checkpoint import Checkpoint
+
+        return Checkpoint(self._path)
 
     @cached_property
     def _report(self) -> Report:
+        return self._build()
+
+    def _build(self) -> Report:
         from pytest_tpf.report.build import build_report
         from pytest_tpf.report.environment import describe_environment
         from pytest_tpf.runfacts import RunFacts

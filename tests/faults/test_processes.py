@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from pytest_tpf.report.validate import validate
 from tests.faults.windows import is_gone
+from tests.plugin.conftest import CONFTEST
 from tests.standin import Board
 
 BOARD = Board(base_w=300.0, counter_period_s=0.02)
@@ -130,6 +132,39 @@ def test_a_worker_that_is_killed_loses_its_running_test_and_nothing_else(suite, 
     while not is_gone(orphan) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert is_gone(orphan)
+
+
+AT_ONCE = """
+import pytest_tpf.checkpoint
+pytest_tpf.checkpoint.EVERY_S, pytest_tpf.checkpoint._COST_SHARE = 0.0, 1e9
+"""
+
+
+def test_a_run_that_is_killed_leaves_what_was_measured_beside_its_report(suite, plugged):
+    """Killed for memory, or by a time limit that ends the process: nothing runs any more that could write a report."""
+    plugged(BOARD)
+    (suite.path / "report.json").write_text("older")
+    (suite.path / "conftest.py").write_text(CONFTEST + AT_ONCE)
+    killed = """
+        import os, signal
+
+        @pytest.mark.tpf(boundary="device")
+        @pytest.mark.parametrize("n", range(3))
+        def test_it(model, n):
+            model.generate(seconds=0.2)
+            if n == 2 and {kill}:
+                os.kill(os.getpid(), signal.SIGKILL)
+    """
+    result = suite.run(killed.format(kill=True), subprocess=True)
+    assert result.ret == -signal.SIGKILL
+    assert (suite.path / "report.json").read_text() == "older"
+    partial = json.loads((suite.path / "report.json.partial").read_text())
+    assert validate(partial) == []
+    assert [test["params"]["n"] for test in partial["tests"]] == ["0", "1"]
+    assert all(test["energy"]["valid"] for test in partial["tests"])
+    suite.run(killed.format(kill=False), subprocess=True).assert_outcomes(passed=3)
+    assert len(suite.report()["tests"]) == 3
+    assert not (suite.path / "report.json.partial").exists()
 
 
 def test_a_time_limit_that_raises_in_the_test_keeps_what_was_measured(suite, plugged):
