@@ -7,14 +7,12 @@ attempts of the same node id contradict, for one of the reports must be wrong ab
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pytest_tpf.codec import as_dict, from_dict
 from pytest_tpf.records import SCHEMA_VERSION, Environment, Facility, MeterInfo
@@ -23,6 +21,7 @@ from pytest_tpf.report.environment import ci_service
 from pytest_tpf.report.errors import ReportError
 from pytest_tpf.report.read import scan_report
 from pytest_tpf.report.schema import load_schema, schema_for
+from pytest_tpf.report.spool import Spool
 from pytest_tpf.report.tally import Tally
 from pytest_tpf.report.united import united
 from pytest_tpf.report.validate import Validation
@@ -34,47 +33,42 @@ _EXACT_FLOAT = 2**53
 
 
 def merge_reports(paths: Sequence[str], target: str) -> Merged:
-    """Write the union of the reports in ``paths`` to ``target``, atomically; one test at a time is in memory, and a digest of each.
+    """Write the union of the reports in ``paths`` to ``target``, atomically; one test at a time is in memory, and each one's id.
 
     Tests stay in the order in which they come. Environment, facility and meters are united (see ``united``), the summary is counted anew.
 
     Raises:
         ReportError: a report can't be read or is invalid, two contradict each other, or ``target`` can't be written. One line.
     """
+    # beside the target: the folder for temporary files may be in memory, and smaller than the reports
+    folder = Path(os.path.realpath(target)).parent
     try:
-        with _spool_beside(target) as lines:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Spool(folder) as lines:
             merged = Merged(lines)
             for path in paths:
                 merged.add(path)
-            lines.seek(0)
-            write_atomically(target, report_text(merged.head(), (line.removesuffix("\n") for line in lines)))
+            write_atomically(target, report_text(merged.head(), lines))
     except (OSError, ValueError) as error:  # of the spool: the disk is full
         raise ReportError(f"{printable(target)}: can't be written: {getattr(error, 'strerror', None) or error}") from None
     return merged
 
 
-def _spool_beside(target: str) -> IO[str]:
-    """A nameless file for the tests: in the target's folder, for the one for temporary files may be in memory."""
-    folder = Path(os.path.realpath(target)).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
 class Merged:
-    """The union so far: its tests are on ``lines``, as JSON, one a line.
+    """The union so far: its tests are in ``lines``, as JSON, one a line.
 
     Attributes:
         tally: what its tests come to.
         repeated: how many tests were left out, because an earlier report has them.
     """
 
-    def __init__(self, lines: IO[str]) -> None:
+    def __init__(self, lines: Spool) -> None:
         self.tally = Tally()
         self.repeated = 0
         self._lines = lines
         self._paths: list[str] = []
         self._common: dict[str, Any] = {}
-        self._attempts: dict[str, tuple[int, list[bytes]]] = {}  # the number of the report that has the test; a digest of each attempt
+        self._attempts: dict[str, tuple[int, list[int]]] = {}  # the number of the report that has the test; each attempt's place
 
     @property
     def tests(self) -> int:
@@ -100,14 +94,14 @@ class Merged:
 
     def _add_test(self, test: Mapping[str, Any], again: Counter[str]) -> None:
         """``again`` counts this report's attempts of tests that an earlier one has."""
-        nodeid, digest = test["nodeid"], _digest(test)
-        owner, digests = self._attempts.setdefault(nodeid, (len(self._paths), []))
-        if owner == len(self._paths):
-            digests.append(digest)
+        nodeid, this_report = test["nodeid"], len(self._paths)
+        owner, places = self._attempts.setdefault(nodeid, (this_report, []))
+        if owner == this_report:
+            places.append(self._lines.add(json_line(test)))
             self.tally.add(test)
-            self._lines.write(f"{json_line(test)}\n")
         else:
-            self._compare(nodeid, digest in digests[again[nodeid] : again[nodeid] + 1])
+            earlier = places[again[nodeid] : again[nodeid] + 1]
+            self._compare(nodeid, [_canonical(json.loads(self._lines.at(place))) for place in earlier] == [_canonical(test)])
             again[nodeid] += 1
             self.repeated += 1
 
@@ -149,14 +143,14 @@ class Merged:
         return summary
 
 
-def _canonical(value: Any) -> Any:
-    """The same for 1 and 1.0, which are one number in JSON."""
+def _canonical(value: Any) -> str:
+    """The same for 1 and 1.0, which are one number in JSON, and whatever the order of keys."""
+    return json.dumps(_plain_numbers(value), sort_keys=True)
+
+
+def _plain_numbers(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:
         return int(value)
     if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
-    return [_canonical(item) for item in value] if isinstance(value, list) else value
-
-
-def _digest(test: Mapping[str, Any]) -> bytes:
-    return hashlib.blake2b(json.dumps(_canonical(test), sort_keys=True).encode("ascii"), digest_size=16).digest()
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    return [_plain_numbers(item) for item in value] if isinstance(value, list) else value
