@@ -18,10 +18,10 @@ WINDOW = """
     @pytest.mark.tpf(boundary="device")
     def test_it(tpf, model):
         for _ in range(3):
-            begin = time.perf_counter()
             with tpf.measure():
+                begin = time.perf_counter()
                 model.generate(tokens=10, seconds=0.5)
-            tpf.extra.setdefault("spans", []).append([begin, time.perf_counter()])
+                tpf.extra.setdefault("spans", []).append([begin, time.perf_counter()])
             time.sleep(0.3)
 """
 
