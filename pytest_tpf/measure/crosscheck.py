@@ -23,7 +23,7 @@ DISAGREEMENT = 0.055
 
 _DECIDED = 0.015  # half of the 95 % interval of their ratio, up to which two sensors can be compared
 _SETTLED_S = 1.0  # a window shorter than this says little about a sensor's scale
-_LIKELY_SWING, _LIKELY_WEIGHT = 0.02, 4  # assumed before any reading is looked at, and how many readings that is worth
+_LIKELY_SWING, _LIKELY_WEIGHT = 0.015, 4  # assumed before any reading is looked at, and how many readings that is worth
 _UNDOCUMENTED_AVERAGING_S = 0.025
 _SEES_ALL = 0.9  # share of its refresh that a gauge averages over, from which on it misses nothing to speak of
 _ALIASED_TIMES, _ALIASED_SHARE = 10.0, 0.03  # how far rounds lie apart, against their own readings' scatter and against their mean
