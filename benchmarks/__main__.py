@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.peers import environment
 
-SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py")
+SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py", "report_load.py")
 
 
 def main() -> int:

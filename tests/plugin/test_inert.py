@@ -9,6 +9,7 @@ HEAVY = (
     "numpy",
     "transformers",
     "jsonschema",
+    "jsonschema_rs",
     "pynvml",
     "tabulate",
     "pytest_tpf.records",

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -218,3 +221,22 @@ def test_nothing_in_a_report_is_fetched(monkeypatch, closed):
     for definition in ("Report", "TestRecord", "Energy"):
         part = EXAMPLES[definition][0] | reference
         assert bool(list(problems_against(part, definition, closed=closed))) is closed
+
+
+LOADED = """
+import json, sys
+from pytest_tpf.report.validate import validate
+names = "jsonschema", "referencing", "jsonschema_rs"
+print([name for name in names if name in sys.modules])
+report = json.load(sys.stdin)
+assert validate(report) == []
+print([name for name in names if name in sys.modules])
+report["tests"][0]["energy"]["it_j"] = -1
+assert len(validate(report)) == 1
+print([name for name in names if name in sys.modules])
+"""
+
+
+def test_each_validator_is_imported_when_it_is_needed():
+    done = subprocess.run([sys.executable, "-c", LOADED], input=json.dumps(as_dict(report())), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "['jsonschema_rs']", "['jsonschema', 'referencing', 'jsonschema_rs']"]
