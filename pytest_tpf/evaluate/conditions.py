@@ -6,12 +6,12 @@ Nothing here changes a figure. Each doubt is a code for programs and a sentence 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured
 from pytest_tpf.evaluate.service import tpot_s, ttft_s
+from pytest_tpf.judge.statistics import median
 from pytest_tpf.judge.steady import Drift, changing_head, drift
 from pytest_tpf.judge.workload import FirstTokens, cached_prefill, lengths_differ
 from pytest_tpf.measure.conditions import device_states

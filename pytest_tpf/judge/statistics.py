@@ -77,6 +77,11 @@ def expanded_uncertainty(type_a: float | None, rounds: int, type_b: Spread) -> f
     return max(by_rounds, type_b.expanded)
 
 
+def median(values: Sequence[float]) -> float:
+    """The middle of ``values`` (at least one), as the standard library's, whose module costs a run 2 ms to import."""
+    return quantile(sorted(values), 0.5)
+
+
 def quantile(ordered: Sequence[float], fraction: float) -> float:
     """The quantile of sorted values, interpolated linearly (numpy's default)."""
     position = fraction * (len(ordered) - 1)

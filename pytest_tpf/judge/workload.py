@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
+from pytest_tpf.judge.statistics import median
 from pytest_tpf.records import Round, Workload, record
 
 LENGTH_TOLERANCE = 0.01
