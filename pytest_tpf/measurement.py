@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 1.5  # calls wanted over calls made, up to which a round is long enough: two rounds never take the same time
 
-SETTLING_ROUNDS = 24  # what changes for longer than this is a drift, not a warm-up
+SETTLING_ROUNDS = 24  # how many rounds are looked at one by one: what takes longer to settle is a drift, not a warm-up
 
 Progress = Callable[["TestRecord | None", int, int], None]
 
@@ -143,7 +143,8 @@ class Measurement:
             yield from self._round()
             if self._drop_if_too_short():
                 continue
-            wanted = self._settle([one.end_s - one.start_s for one in self._rounds], wanted, started_s)
+            if len(self._rounds) <= SETTLING_ROUNDS:
+                wanted = self._settle([one.end_s - one.start_s for one in self._rounds], wanted, started_s)
             if len(self._rounds) == wanted:
                 latest, wanted = self._planned(started_s)
             progress(latest, len(self._rounds), wanted)
@@ -178,7 +179,7 @@ class Measurement:
         They are dropped when enough are left without them; until then further rounds are wanted, while time allows. Nothing is dropped
         where the user fixed the number of rounds, or asked for no warm-up.
         """
-        if self.effort.rounds is not None or not self.effort.warmup or len(self._rounds) > SETTLING_ROUNDS:
+        if self.effort.rounds is not None or not self.effort.warmup:
             return wanted
         tokens = [tokens_of(one) for one in self._rounds]
         known = [amount / n for amount, n in zip(amounts, tokens, strict=True) if amount is not None and n]
