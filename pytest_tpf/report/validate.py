@@ -43,9 +43,10 @@ def checked(parts: Iterable[Part]) -> Validation:
 
 def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     """A report in memory as ``scan_report`` gives one from a file."""
-    tests = report.get("tests")
-    yield from {**report, "tests": [] if isinstance(tests, list) else tests}.items() if "tests" in report else report.items()
-    yield from enumerate(tests if isinstance(tests, list) else ())
+    tests: list[Any] | None = report["tests"] if isinstance(report.get("tests"), list) else None
+    for name, value in report.items():
+        yield str(name), [] if name == "tests" and tests is not None else value
+    yield from enumerate(tests or ())
 
 
 class Validation:

@@ -198,6 +198,10 @@ def test_keys_are_strings():
     assert problems_with("tests/0/extra", {7: 1}) == ["$.tests[0].extra: a key is integer, expected string"]
 
 
+def test_a_member_without_a_text_for_a_name_is_no_test():
+    assert validate({**FULL, 3: FULL["tests"][0]}) == ["$: unknown key '3'"]
+
+
 def test_nesting_without_end_is_one_problem():
     endless: dict[str, Any] = {}
     endless["again"] = endless
