@@ -122,6 +122,7 @@ def test_a_user_without_name_and_home_measures(place):
     assert test["energy"]["it_j"], test["energy"] | {"warnings": test["warnings"]}
 
 
+@pytest.mark.stress
 def test_a_home_that_does_not_exist_or_can_not_be_written_does_not_matter(place):
     before, python = as_user(NOBODY)
     (place / "home").mkdir(mode=0o755)

@@ -83,6 +83,7 @@ def test_a_signal_in_a_window_leaves_a_valid_report_with_what_was_measured(suite
     assert is_gone(helper)
 
 
+@pytest.mark.stress
 def test_a_suite_that_handles_sigterm_itself_keeps_its_handler(suite):
     suite.run(
         """
@@ -239,7 +240,7 @@ def test_a_child_that_comes_back_from_the_test_writes_no_report_and_ends(suite, 
     assert "Traceback" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.stress)])
 def test_work_in_child_processes_is_measured_and_they_leave_nothing(suite, plugged, method):
     plugged(BOARD)
     result = suite.run(
@@ -268,6 +269,7 @@ def test_work_in_child_processes_is_measured_and_they_leave_nothing(suite, plugg
     assert test["energy"]["device_j"] == pytest.approx(300.0 * test["service"]["duration_s"], rel=0.02)
 
 
+@pytest.mark.stress
 def test_a_child_that_lives_on_does_not_keep_the_board_to_itself(suite, plugged):
     plugged(BOARD)
     suite.run(
@@ -317,6 +319,7 @@ def test_a_test_that_closes_stdout_and_stderr_keeps_its_row(suite, plugged):
     assert all(test["energy"]["valid"] for test in suite.report()["tests"])
 
 
+@pytest.mark.stress
 def test_with_nobody_to_print_to_the_report_is_written_all_the_same(suite, plugged):
     """``pytest -s`` and a test that closes descriptor 1: pytest itself stumbles over its output then."""
     plugged(BOARD)

@@ -91,12 +91,12 @@ def test_boards_are_read_around_windows_only(suite, plugged, tmp_path):
             spans[name] = [begin, time.perf_counter()]
             pathlib.Path("spans.json").write_text(json.dumps(spans))
 
-        def test_before(): rest("before", 0.0, 0.5)
+        def test_before(): rest("before", 0.0, 0.4)
 
         @pytest.mark.tpf(boundary="device")
         def test_measured(model): model.generate(seconds=0.2)
 
-        def test_between(): rest("between", 2.0, 1.5)
+        def test_between(): rest("between", 1.7, 0.8)
 
         @pytest.mark.tpf(boundary="device")
         def test_measured_again(model, tpf):
@@ -104,7 +104,7 @@ def test_boards_are_read_around_windows_only(suite, plugged, tmp_path):
                 spans["window"] = [time.perf_counter(), time.perf_counter() + 0.2]
                 model.generate(seconds=0.2)
 
-        def test_after(): rest("after", 2.0, 0.5)
+        def test_after(): rest("after", 1.7, 0.3)
     """).assert_outcomes(passed=5)
     spans = json.loads((suite.path / "spans.json").read_text())
     found = calls(log)
