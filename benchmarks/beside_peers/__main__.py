@@ -144,7 +144,7 @@ def cost_rows(costs: dict[str, Any], tools: Sequence[str]) -> list[list[str]]:
         ):
             rows.append([title + suffix, *(microseconds(window[tool].get(key)) for tool in tools)])
         shares = [costs[tool]["sampling_share"].get(boards) for tool in tools]
-        rows.append([f"CPU while a window is open{suffix}", *(NO_GPU if share is None else f"{100 * share:.1f} %" for share in shares)])
+        rows.append([f"CPU while a window is open{suffix}", *(NO_GPU if share is None else f"{figure(100 * share)} %" for share in shares)])
     rows.append(["evaluating a test, once", *(evaluation(costs[tool]) for tool in tools)])
     rows.append(["import", *(" + ".join(f"{ms:.1f}" for ms in costs[tool]["import_ms"].values()) + " ms" for tool in tools)])
     return rows

@@ -99,7 +99,7 @@ def measure(tools: Sequence[Tool], rng: random.Random, progress: Callable[[str],
                 for adapter in adapters:
                     adapter.order(begin_s, length_s)
                 for tool, adapter in zip(tools, adapters, strict=True):
-                    found += _told(tool, plan, adapter.answer(length_s))
+                    found += _told(tool, plan, adapter.answer())
     return found
 
 

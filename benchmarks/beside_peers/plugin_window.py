@@ -23,10 +23,12 @@ class PluginWindow:
         self._session.start()
         self._measurement = self._new()
         self._sampling = self._session.sampling(self._measurement)
+        self._in_test = False
 
     def prepare(self) -> None:
         """The test's body is about to run."""
         self._sampling.__enter__()
+        self._in_test = True
         self._measurement.start_call()
 
     def begin(self) -> None:
@@ -39,7 +41,8 @@ class PluginWindow:
         self._window.__exit__(None, None, None)
 
     def evaluate(self) -> float:
-        """Seconds from a test's end to its record, which waits for the counter; once a test."""
+        """Seconds from a test's end to its record, which waits for the counter; once a test. No further window after this."""
+        self._end_test()  # two tests of one process would wait for each other's boards
         measurement = self._new()
         with self._session.sampling(measurement):
             measurement.start_call()
@@ -53,8 +56,13 @@ class PluginWindow:
 
     def close(self) -> None:
         """The test is over."""
-        self._sampling.__exit__(None, None, None)
+        self._end_test()
         self._session.close()
+
+    def _end_test(self) -> None:
+        if self._in_test:
+            self._in_test = False
+            self._sampling.__exit__(None, None, None)
 
     def _new(self) -> Measurement:
         effort = Effort(rounds=None, warmup=0, max_time_s=1.0, target_ci=0.05)

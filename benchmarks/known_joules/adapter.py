@@ -55,6 +55,7 @@ class AdapterProcess:
             text=True,
         )
         self._greeting: Answer | None = None
+        self._due_s = 0.0  # when the window that was ordered will be over
 
     @property
     def pid(self) -> int:
@@ -70,10 +71,11 @@ class AdapterProcess:
     def window(self, begin_s: float, length_s: float) -> Answer:
         """Let the tool measure a window that begins at ``begin_s`` (perf_counter) and is ``length_s`` long."""
         self.order(begin_s, length_s)
-        return self.answer(length_s)
+        return self.answer()
 
     def order(self, begin_s: float, length_s: float) -> None:
         """Order a window without waiting for it; ``answer`` does."""
+        self._due_s = max(begin_s, time.perf_counter()) + length_s
         if self.greeting().get("ready"):
             try:
                 self._process.stdin.write(json.dumps({"begin_s": begin_s, "length_s": length_s}) + "\n")
@@ -81,10 +83,10 @@ class AdapterProcess:
             except OSError:
                 self._greeting = {"died": self._last_words()}
 
-    def answer(self, length_s: float) -> Answer:
+    def answer(self) -> Answer:
         """The answer to the last order."""
         greeting = self.greeting()
-        return self._receive(length_s + ANSWER_LIMIT_S) if greeting.get("ready") else greeting
+        return self._receive(self._due_s - time.perf_counter() + ANSWER_LIMIT_S) if greeting.get("ready") else greeting
 
     def close(self) -> None:
         """End the adapter, gently and then not."""

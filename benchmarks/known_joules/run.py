@@ -22,7 +22,7 @@ from tests.standin import Standin
 
 CALM_AT_ONCE, CALM_REPEATS = 4, 2
 LEAD_S = 0.15  # from an order to the earliest begin of its window
-SPREAD_S = 0.5  # windows begin at random within this time after that
+SPREAD_S = 0.3  # windows begin at random within this time after that
 SETTLED_S = 1.0  # a board's planned misfortune comes at least so long after its tool was ready
 FIRST_ALLOWANCE_S = 4.0
 ATTEMPTS = 4
