@@ -37,7 +37,8 @@ def changing_head(values: Sequence[float]) -> int:
 
     A one-change scan: for each length of the head (at most half of the rounds) Student's t of its mean against the rest, with the rest's
     spread, since a warm-up has no spread of its own to speak of. The clearest head counts, if it is clear after Bonferroni's correction
-    for the lengths tried.
+    for the lengths tried. Every round of it must lie on one side of all the others: an outlier among like rounds, which a busy machine
+    makes often, is no warm-up.
     """
     longest = min(len(values) // 2, len(values) - _LEAST_TAIL, LONGEST_HEAD)
     clearest, found = 1.0, 0
@@ -70,7 +71,8 @@ def _clarity(head: Sequence[float], tail: Sequence[float], false_alarm: float) -
     """How far the means lie apart, in multiples of what chance explains; 0 where the difference doesn't matter."""
     before, after = math.fsum(head) / len(head), math.fsum(tail) / len(tail)
     difference = abs(before - after)
-    if after <= 0 or difference <= NOTABLE * after:
+    nearest = min(head) - max(tail) if before > after else min(tail) - max(head)
+    if after <= 0 or difference <= NOTABLE * after or nearest <= 0:
         return 0.0
     degrees_of_freedom = len(tail) - 1
     spread = math.sqrt(math.fsum((value - after) ** 2 for value in tail) / degrees_of_freedom)
