@@ -64,13 +64,14 @@ class Observation:
 
 @record
 class Surroundings:
-    """With whom a test shared its boards: who was on them just before and just after, and what came of asking for them alone.
+    """With whom a test shared its boards: who was on them just before and just after (None where that wasn't told), and what came of asking
+    for them alone.
 
     ``unlocked``: why nobody could be kept from measuring meanwhile, one line a device. ``notes``: remarks for the user.
     """
 
-    before: tuple[BoardProcess, ...] = ()
-    after: tuple[BoardProcess, ...] = ()
+    before: tuple[BoardProcess, ...] | None = None
+    after: tuple[BoardProcess, ...] | None = None
     unlocked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -158,7 +158,7 @@ class Session:
             labels=measurement.marker.labels,
             params=measurement.params,
         )
-        after = self._sampler.processes(observation.call[0]) if recording is not None else ()
+        after = self._sampler.processes(observation.call[0]) if recording is not None else None
         surroundings = dataclasses.replace(measurement.surroundings, after=after)
         context = self._context(recording, measurement.contended, surroundings)
         return evaluate(observation, identity, measurement.marker, context, measurement.extra)
@@ -180,7 +180,7 @@ class Session:
         start_s, busy_share = time.perf_counter(), cpu_busy_share(IDLE_WINDOW_S)
         end_s = time.perf_counter()
         recording = self._sampler.collect(start_s, end_s)
-        return idle_power(recording, (start_s, end_s), busy_share, self._sampler.processes(start_s))
+        return idle_power(recording, (start_s, end_s), busy_share, self._sampler.processes(start_s) or ())
 
     def _resolvable_s(self) -> float:
         now_s = time.perf_counter()

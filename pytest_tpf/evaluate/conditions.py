@@ -55,7 +55,9 @@ def describe_conditions(observation: Observation, context: Context, measured: Me
     seconds = _per_token([counted_s(observation, each) for each in rounds], measured) if rounds else []
     statuses = context.recording.statuses if context.recording is not None else ()
     devices = device_states(statuses, counted_spans(observation))
-    shared = sharing(context.surroundings.before, context.surroundings.after)
+    around = context.surroundings
+    after = around.after or ()
+    shared = sharing(after if around.before is None else around.before, after)  # unseen before: nobody is said to have come
     drifts = (drift(joules), drift(seconds))
     flags = [
         *_of_rounds(observation, measured, joules, seconds),

@@ -205,10 +205,10 @@ class Sampler:
             traces = tuple(dataclasses.replace(trace, faults=(*self._restarted, *trace.faults)) for trace in traces)
         return Recording(traces=with_swing(traces), statuses=tuple(_status(*row) for row in statuses))
 
-    def processes(self, since: float) -> tuple[BoardProcess, ...]:
-        """Who is on the boards, and what each made of them since an instant; empty where no meter can tell."""
+    def processes(self, since: float) -> tuple[BoardProcess, ...] | None:
+        """Who is on the boards, and what each made of them since an instant; empty where no meter can tell, None without an answer."""
         rows = self._ask("processes", since, wait_s=1.0)
-        return tuple(from_dict(BoardProcess, row) for row in rows or ())
+        return None if rows is None else tuple(from_dict(BoardProcess, row) for row in rows)
 
     def forget_before(self, t: float) -> None:
         """Windows that start before ``t`` will not be asked for any more."""

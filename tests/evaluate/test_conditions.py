@@ -178,6 +178,15 @@ def test_a_neighbour_that_sleeps_is_listed_only():
     assert len(found.conditions.foreign_processes) == 1
 
 
+def test_a_process_that_was_not_looked_for_before_is_not_said_to_have_come():
+    ours = BoardProcess(domain="gpu:0", device="GPU-1", pid=1, own=True)
+    other = BoardProcess(domain="gpu:0", device="GPU-1", pid=2, own=False)
+    found = record(repeated(STEADY), context(surroundings=Surroundings(before=None, after=(ours, other))))
+    assert found.conditions.flags == ()
+    came = record(repeated(STEADY), context(surroundings=Surroundings(before=(), after=(ours, other))))
+    assert came.conditions.flags == ("shared_board",)
+
+
 def test_a_lock_that_could_not_be_taken_is_told():
     found = record(repeated(STEADY), context(surroundings=Surroundings(unlocked=("gpu:0 could be measured by others meanwhile: why",))))
     assert found.conditions.flags == ("not_exclusive",)
