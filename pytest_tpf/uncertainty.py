@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from pytest_tpf.records import record
+from pytest_tpf.record import record
 
 COVERAGE_95 = 1.959963984540054
 """Half-width of a normal 95 % interval in standard deviations."""
@@ -61,6 +61,11 @@ def uniform(half_width: float) -> Spread:
 def triangular(half_width: float) -> Spread:
     """At most ``half_width`` off, and less likely the farther (JCGM 100:2008, 4.3.9)."""
     return Spread(variance=half_width**2 / 6, fourth=-(half_width**4) / 60)
+
+
+def u_shaped(half_width: float) -> Spread:
+    """At most ``half_width`` off, and likelier the farther: what something in step with the window is off by (arcsine; JCGM 101, 6.4.6)."""
+    return Spread(variance=half_width**2 / 2, fourth=-3 * half_width**4 / 8)
 
 
 def total(spreads: Iterable[Spread]) -> Spread:
