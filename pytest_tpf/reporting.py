@@ -158,9 +158,21 @@ class Reporting:
         try:
             write_report(self._path, report)
         except ReportError as error:
-            return str(error)
+            return f"{error}{self._kept_aside(report) if error.problems else ''}"
         self._checkpoint.discard()
         return None
+
+    def _kept_aside(self, report: Report | dict[str, Any]) -> str:
+        """An invalid report is a mistake of ours or of a hook; what was measured must not be lost for it."""
+        from pytest_tpf.report.errors import ReportError
+        from pytest_tpf.report.write import write_unchecked
+
+        aside = self._path.with_name(f"{self._path.name}.invalid")
+        try:
+            write_unchecked(aside, report)
+        except ReportError:
+            return ""
+        return f"; what was measured is in {aside}"
 
     @property
     def _path(self) -> Path:

@@ -25,7 +25,7 @@ class Measured:
 
     counted: WindowEnergy
     device: WindowEnergy
-    call_j: float | None
+    call: WindowEnergy
     rounds: tuple[Round, ...]
     half_width_j: float
     device_half_width_j: float
@@ -44,7 +44,7 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
     return Measured(
         counted=counted,
         device=counted.within(ACCELERATOR_PREFIXES),
-        call_j=_energy(context, [observation.call]).joules,
+        call=_energy(context, [observation.call]),
         rounds=tuple(_round(r, w) for r, w in zip(observation.rounds, windows, strict=True)),
         half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
         device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(ACCELERATOR_PREFIXES)),
@@ -103,9 +103,11 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
     known, counted_s = it_j is not None, length_s(counted_spans(observation))
     idle_j = None if idle_w is None else idle_w * counted_s
     idle_uncertainty_j = (context.idle.uncertainty_w or 0.0) * counted_s
+    call_j = measured.call.joules  # may be known where the counted window is too short, or one domain of it was lost
+    source = counted if known or counted.device_j is not None else measured.call if call_j is not None else NOTHING
     return Energy(
         it_j=it_j,
-        call_j=measured.call_j,
+        call_j=call_j,
         device_j=counted.device_j,
         facility_j=it_j * pue if it_j is not None and pue is not None else None,
         net_j=it_j - idle_j if it_j is not None and idle_j is not None else None,
@@ -116,8 +118,8 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
         uncertainty_j=measured.half_width_j if known else None,
         absolute_uncertainty_j=math.hypot(measured.half_width_j, COVERAGE_95 * counted.gain_uncertainty_j) if known else None,
         idle_power_w=idle_w,
-        trust=counted.trust if known else None,
-        method=counted.method if known else None,
+        trust=source.trust,
+        method=source.method,
         valid=known,
         reasons=() if known else _why_unknown(observation, context, counted),
         idle_uncertainty_w=context.idle.uncertainty_w,

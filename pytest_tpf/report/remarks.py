@@ -34,7 +34,7 @@ class Remarks:
         self.tests += 1
         self.boundaries[test.mandated.joules_per_token.boundary] += 1
         self._unmetered.update(dict.fromkeys(test.energy.unmetered))
-        self._estimated += test.energy.trust == "estimated"
+        self._estimated += test.energy.trust == "estimated" and test.energy.it_j is not None
         self._marginal += any(budget.marginal and budget.reason is None for budget in test.budgets)
         self._flags.update(flag for flag in test.conditions.flags if flag in self._flags or len(self._flags) < _MOST_NOTES)
         if test.energy.it_j is None:

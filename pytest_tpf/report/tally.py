@@ -11,7 +11,7 @@ from pytest_tpf.report.wording import line, show
 
 
 class Tally:
-    """Counts of valid tests (as builtins), and the summary that follows from them."""
+    """Counts of valid tests (as builtins), and the summary that follows from them. ``trusts`` of those whose it_j is known, else None."""
 
     def __init__(self) -> None:
         self.trusts: Counter[str | None] = Counter()
@@ -21,7 +21,7 @@ class Tally:
     def add(self, test: Mapping[str, Any]) -> None:
         """Count one more test."""
         energy = test["energy"]
-        self.trusts[energy["trust"]] += 1
+        self.trusts[None if energy["it_j"] is None else energy["trust"]] += 1
         if energy["it_j"] is not None:
             self._known_j.append(energy["it_j"])
         counts = self._counts

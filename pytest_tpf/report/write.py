@@ -41,6 +41,19 @@ def write_report(path: str | os.PathLike[str], report: Report | Mapping[str, Any
     write_atomically(path, report_text(validation.head, lines))
 
 
+def write_unchecked(path: str | os.PathLike[str], report: Report | Mapping[str, Any]) -> None:
+    """Write a report that is invalid, for whoever finds out why: no reader takes it, but what was measured is in it.
+
+    Raises:
+        ReportError: the path can't be written, or the report has no end.
+    """
+    try:
+        text = json.dumps(as_dict(report), ensure_ascii=False, default=repr, skipkeys=True, indent=1)
+    except (ValueError, RecursionError):
+        raise ReportError(f"{printable(os.fspath(path))}: not written, the report has no end") from None
+    write_atomically(path, f"{text}\n")
+
+
 def _parts(report: Report | Mapping[str, Any]) -> Iterator[Part]:
     """The tests of a record become builtins one at a time."""
     if not isinstance(report, Report):

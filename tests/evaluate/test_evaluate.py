@@ -182,5 +182,30 @@ def test_what_is_computed_is_a_valid_report_and_survives_the_way_through_builtin
     assert validate(as_dict(build_report([found], describe_environment(()), ANNUAL, ()))) == []
 
 
+def is_valid(found: TestRecord) -> bool:
+    named = dataclasses.replace(found, outcome="passed")
+    return validate(as_dict(build_report([named], describe_environment(()), Facility(), ()))) == []
+
+
+@given(st.floats(1e-4, 3.0), st.floats(0.0, 9.0), st.sampled_from([(), ("gpu:0",), ("cpu:0",), ("gpu:0", "cpu:0")]), st.floats(0.0, 10.0))
+def test_whatever_is_known_of_a_window_its_record_is_valid(length_s, start_s, lost, when_s):
+    faults = (Fault(t=when_s, code="device_lost", text="it is lost"),)
+    traces = [trace(name, trust="estimated", faults=faults if name in lost else ()) for name in ("gpu:0", "cpu:0")]
+    window = observation(one_round(start_s, start_s + length_s, declared=(Counts(output_tokens=5, requests=1),)))
+    found = record(dataclasses.replace(window, call=(0.0, 12.0)), ctx=context(*traces))
+    assert is_valid(found)
+    known = (found.energy.it_j, found.energy.call_j, found.energy.device_j)
+    assert (found.energy.trust is None) == all(energy is None for energy in known)
+
+
+def test_the_calls_energy_has_its_trust_where_the_window_is_too_short():
+    window = observation(one_round(5.0, 5.0001, declared=(Counts(output_tokens=5, requests=1),)))
+    found = record(dataclasses.replace(window, call=(0.0, 12.0)))
+    assert found.energy.it_j is None
+    assert found.energy.call_j == pytest.approx(1200.0)
+    assert (found.energy.trust, found.energy.valid) == ("measured", False)
+    assert is_valid(found)
+
+
 def test_one_round_says_that_its_interval_knows_no_spread():
     assert any("one round" in warning for warning in record(observation(one_round(0, 10, generation()))).warnings)

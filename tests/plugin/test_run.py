@@ -72,6 +72,22 @@ def test_an_older_report_survives_a_full_disk(suite):
     assert [path.name for path in suite.path.iterdir() if path.name.startswith((".report", "report.json."))] == []
 
 
+BROKEN = """
+def pytest_tpf_report(config, report):
+    report["tests"][0]["energy"]["it_j"] = {-1: float("nan")}
+"""
+
+
+def test_a_report_that_a_hook_breaks_is_kept_aside(suite):
+    (suite.path / "conftest.py").write_text((suite.path / "conftest.py").read_text() + BROKEN)
+    result = suite.run(TWO)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["tpf: the report was NOT written: *is invalid: *; what was measured is in *report.json.invalid"])
+    assert not (suite.path / "report.json").exists()
+    aside = json.loads((suite.path / "report.json.invalid").read_text())
+    assert [test["workload"]["output_tokens"] for test in aside["tests"]] == [4, 8]
+
+
 def test_an_interrupted_run_keeps_what_was_measured(suite):
     result = suite.run(
         """
