@@ -18,7 +18,7 @@ ROUND_S = 0.02
 
 
 class Meter:
-    """A bench whose power falls from 200 W to 100 W at the end of a counted round, and a test of equal calls."""
+    """A bench whose power falls from 1000 W to 100 W at the end of a counted round, and a test of equal calls."""
 
     def __init__(self, effort: Effort, costly_rounds: int) -> None:
         self.measurement = Measurement("test_it", Marker(), effort, self)
@@ -40,7 +40,7 @@ class Meter:
             self.falls_at_s = seen.rounds[self._costly_rounds - 1].end_s
         start_s, fall_s = seen.call[0] - 1.0, self.falls_at_s or float("inf")
         times = [start_s + 0.001 * i for i in range(round((time.perf_counter() - start_s) / 0.001) + 2)]
-        edges = tuple(Edge(t_lo=t, t_hi=t, joules=100.0 * (t - start_s) + 100.0 * (min(t, fall_s) - start_s)) for t in times)
+        edges = tuple(Edge(t_lo=t, t_hi=t, joules=100.0 * (t - start_s) + 900.0 * (min(t, fall_s) - start_s)) for t in times)
         known = context(dataclasses.replace(trace(), edges=edges, period_s=0.001))
         return evaluate(seen, IDENTITY, Marker(), known, {})
 
@@ -67,8 +67,8 @@ def test_rounds_that_only_cost_more_are_warm_up():
 
 
 def test_a_fixed_number_of_rounds_is_never_dropped_from():
-    found = Meter(effort(rounds=8), costly_rounds=3).run()
-    assert (len(found.rounds), found.conditions.dropped_rounds) == (8, 0)
+    found = Meter(effort(rounds=14), costly_rounds=3).run()
+    assert (len(found.rounds), found.conditions.dropped_rounds) == (14, 0)
     assert "warming_up" in found.conditions.flags
 
 
