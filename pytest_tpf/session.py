@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 IDLE_WINDOW_S = 0.4
 LOCK_LIMIT_S = 600.0  # how long to wait for another process's measured test to end
+IMPATIENT_S = 10.0  # the same once it did not end: somebody who keeps a device for good costs the run ten minutes once, not at every test
 WORTH_A_NOTE_S = 10.0  # a longer wait for another process's turn is told
 LEAST_ROUND_S = 0.05
 
@@ -53,6 +54,7 @@ class Session:
         self._sampler = Sampler(settings.meter, _meter_options(settings))
         self._no_meter: str | None = None
         self._idle = IdleWatch(self._measure_idle)
+        self._was_contended = False
         self._shortest_s: float | None = None
         self._stagger_s = 0.0
         self._kept: dict[str, Calibration | None] = {}
@@ -113,13 +115,15 @@ class Session:
         ``say`` is told whom a wait for the devices is for.
         """
         shared = self._shared_devices()
-        with exclusive(list(shared), LOCK_LIMIT_S, say=say) as turn:
+        limit_s = min(LOCK_LIMIT_S, IMPATIENT_S) if self._was_contended else LOCK_LIMIT_S
+        with exclusive(list(shared), limit_s, say=say) as turn:
+            self._was_contended = bool(turn.contended)
             measurement.contended = tuple(shared[device] for device in turn.contended)
             self._arm()
             measurement.surroundings = Surroundings(
                 before=self._sampler.processes(time.perf_counter() - 1.0),
                 unlocked=tuple(f"{shared[device]} could be measured by others meanwhile: {why}" for device, why in turn.unlocked.items()),
-                notes=_notes_on(turn, shared),
+                notes=_notes_on(turn, shared, limit_s),
             )
             try:
                 with observing(self._engines, measurement.ledger.add_generation):
@@ -213,9 +217,9 @@ class Session:
         )
 
 
-def _notes_on(turn: Turn, domains: Mapping[str, str]) -> tuple[str, ...]:
+def _notes_on(turn: Turn, domains: Mapping[str, str], limit_s: float) -> tuple[str, ...]:
     """Who kept the devices, or kept us waiting; xdist's workers wait for each other all the time."""
-    notes = [f"{owner} measured {domains[device]} for more than {LOCK_LIMIT_S:.0f} s" for device, owner in turn.contended.items()]
+    notes = [f"{owner} measured {domains[device]} for more than {limit_s:.0f} s" for device, owner in turn.contended.items()]
     if turn.waited_s >= WORTH_A_NOTE_S and not turn.contended and "PYTEST_XDIST_WORKER" not in os.environ:
         notes.append(f"waited {turn.waited_s:.0f} s for {turn.waited_for} to finish measuring")
     return tuple(notes)

@@ -129,6 +129,21 @@ def test_whoever_measures_the_board_for_too_long_is_named(suite, plugged, monkey
     assert any(warning.startswith(f"pid {os.getpid()} (") and "measured gpu:0 for more than" in warning for warning in test["warnings"])
 
 
+def test_a_run_is_patient_once_with_whoever_keeps_the_board(suite, plugged, monkeypatch):
+    plugged()
+    session = importlib.import_module("pytest_tpf.session")
+    monkeypatch.setattr(session, "LOCK_LIMIT_S", 2.0)
+    monkeypatch.setattr(session, "IMPATIENT_S", 1.0)
+    with exclusive([UUID], 1.0):
+        suite.run("""
+            @pytest.mark.tpf(boundary="device")
+            @pytest.mark.parametrize("n", range(3))
+            def test_it(model, n): model.generate(seconds=0.2)
+        """)
+    kept = [next(warning for warning in test["warnings"] if "measured gpu:0" in warning) for test in suite.report()["tests"]]
+    assert [warning.rpartition("for ")[2] for warning in kept] == ["more than 2 s", "more than 1 s", "more than 1 s"]
+
+
 def test_a_folder_without_locks_leaves_the_energy_and_a_code(suite, plugged, monkeypatch, tmp_path):
     plugged()
     monkeypatch.setattr(importlib.import_module("pytest_tpf.measure.exclusive"), "_common_folder", lambda: tmp_path / "missing")
