@@ -54,6 +54,8 @@ def _bounded(test: TestRecord) -> TestRecord:
     extra, warnings = test.extra, test.warnings
     if extra and (length := _length(extra)) > MAX_EXTRA:
         extra, warnings = {}, (*warnings, f"tpf.extra is left out: {length} characters of JSON, more than {MAX_EXTRA}")
+    elif _is_short(test):
+        return test
     return dataclasses.replace(
         test,
         nodeid=_cut(test.nodeid, MAX_TEXT),
@@ -63,6 +65,13 @@ def _bounded(test: TestRecord) -> TestRecord:
         warnings=tuple(_cut(text, MAX_TEXT) for text in warnings),
         extra=extra,
     )
+
+
+def _is_short(test: TestRecord) -> bool:
+    """Nearly always; then the record is taken as it is."""
+    names = (test.group or "", *test.labels, *test.params)
+    texts = (test.nodeid, *test.labels.values(), *test.params.values(), *test.warnings)
+    return max(map(len, names)) <= MAX_NAME and max(map(len, texts)) <= MAX_TEXT
 
 
 def _length(extra: dict[str, Any]) -> int:

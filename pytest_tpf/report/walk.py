@@ -56,20 +56,20 @@ def check_depth(root: Any) -> None:
 def is_plain_json(value: Any, depth: int = 0) -> bool:
     """Whether ``value`` holds nothing but JSON's own types, finite numbers and keys that are text, no deeper than ``MAX_DEPTH``; fast."""
     cls = type(value)
-    if cls in _PLAIN:
-        return True
-    if cls is float:
-        return math.isfinite(value)
-    if depth > MAX_DEPTH:
-        return False
     if cls is dict:
         for key in value:
             if type(key) is not str:
                 return False
         value = value.values()
     elif cls is not list:
-        return False
-    return all(type(item) in _PLAIN or is_plain_json(item, depth + 1) for item in value)
+        return cls in _PLAIN or (cls is float and math.isfinite(value))
+    for item in value:  # scalars here, which saves most of the calls
+        cls = type(item)
+        if cls in _PLAIN or (cls is float and math.isfinite(item)):
+            continue
+        if depth >= MAX_DEPTH or not is_plain_json(item, depth + 1):
+            return False
+    return True
 
 
 def _values(value: Any) -> Iterable[Any]:
