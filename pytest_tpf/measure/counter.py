@@ -3,7 +3,7 @@
 Between two edges the counter says how much energy flowed, not when. The curve drawn here puts at most one step of power into such an
 interval: if its mean power lies between those of its neighbours, it began like the one before and ended like the one after, and the
 instant of the change follows from the energy. A job that starts or stops inside a refresh is then placed exactly, where a straight line
-spreads it over the refresh (10 % too little energy in a 250 ms window on a 100 ms counter, measured by benchmarks/window_accuracy.py).
+spreads it over the refresh (10 % too little energy in a 250 ms window on a 100 ms counter, measured by benchmarks/beside_peers).
 Anywhere else the line is straight. Either way the curve is monotone and passes through every edge, so energies add up.
 """
 
@@ -48,8 +48,8 @@ class Curve:
         return self._edges[index + 1].joules - self._edges[index].joules
 
     def mean_power_w(self, index: int) -> float | None:
-        """Mean power between edge ``index`` and the next (W); None outside the recording."""
-        if not 0 <= index < len(self._edges) - 1:
+        """Mean power between edge ``index`` and the next (W); None outside the recording and where the counter was set back."""
+        if not 0 <= index < len(self._edges) - 1 or self.joules(index) < 0:
             return None
         duration_s = self.duration_s(index)
         return self.joules(index) / duration_s if duration_s > 0 else 0.0
@@ -79,6 +79,20 @@ class Curve:
         most = min(high_w * covered_s, joules - low_w * rest_s)
         hidden_j = swing * joules * math.sqrt(max(covered_s * rest_s, 0.0)) / duration_s if duration_s > 0 else 0.0
         return total([triangular(max(most - least, 0.0) / 2), normal(hidden_j)])
+
+    def concentrated_j(self, index: int, covered_s: float, drawn_j: float, *, load_seen: bool, pause_seen: bool) -> float:
+        """How much more than ``drawn_j`` (J) the covered part of an interval may hold where the load comes and goes with the window.
+
+        ``load_seen``, ``pause_seen``: whether an interval nearby lies wholly inside the window, or wholly outside. Without the first
+        nothing bounds the power inside, without the second the power outside may have been none.
+        """
+        low_w, high_w = self._power_range_w(index)
+        most_j = self.joules(index) - (low_w if pause_seen else 0.0) * (self.duration_s(index) - covered_s)
+        return max((min(most_j, high_w * covered_s) if load_seen else most_j) - drawn_j, 0.0)
+
+    def near(self, index: int) -> range:
+        """The intervals in which the range of power around ``index`` is looked for."""
+        return range(max(index - _NEIGHBOURS, 0), min(index + _NEIGHBOURS, len(self._edges) - 2) + 1)
 
     def edge_weights(self, ends: Sequence[tuple[float, int]]) -> dict[int, tuple[float, float]]:
         """How the energy between ``ends`` (instant, +1 or -1) moves with each edge: (per second of its time, per joule of its value)."""

@@ -128,8 +128,8 @@ def _outside(curve: Curve, powers: Sequence[PowerSample], averaging_s: float) ->
             continue
         indices = range(curve.interval(start), curve.interval(sample.t) + 1)
         shown = [power_w for index in indices if (power_w := curve.mean_power_w(index)) is not None]
-        reference_w = max(max(shown), sample.watts)
-        if reference_w > 0:
+        reference_w = max([*shown, sample.watts])
+        if shown and reference_w > 0:
             yield max(sample.watts - max(shown), min(shown) - sample.watts, 0.0) / reference_w
 
 

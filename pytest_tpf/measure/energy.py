@@ -11,7 +11,7 @@ from pytest_tpf.measure import gauge
 from pytest_tpf.measure.counter import Curve
 from pytest_tpf.measure.trace import Fault, Span, Trace, merged_spans
 from pytest_tpf.records import record
-from pytest_tpf.uncertainty import COVERAGE_95, Spread, total, uniform
+from pytest_tpf.uncertainty import COVERAGE_95, Spread, total, u_shaped, uniform
 
 TOO_SHORT = 0.5
 """An energy whose 95 % interval is wider than this share of it to either side is not reported: ``window_too_short``."""
@@ -22,6 +22,7 @@ WORTHWHILE = 0.05
 UNSEEN_SWING = 0.1
 """Assumed where nothing shows how power runs between two refreshes: a tenth of it up and down (standard deviation)."""
 
+_WHOLE = 0.999  # of a refresh that is covered: that much is all of it
 _GAP_PERIODS = 3.0  # an end inside an interval longer than this many refreshes lies in a gap of the sampling
 
 
@@ -126,8 +127,10 @@ def _drawn(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> tuple[float, 
     for index, (per_s, per_j) in curve.edge_weights(ends).items():
         edge = curve.edge(index)
         parts += [uniform(abs(per_s) * (edge.t_hi - edge.t_lo) / 2), uniform(abs(per_j) * resolution_j / 2)]
-    swing = hidden_swing(trace)
-    parts += [curve.inside_spread(index, covered_s, swing) for index, covered_s in _partly_covered(curve, spans).items()]
+    swing, partly = hidden_swing(trace), _partly_covered(curve, spans)
+    parts += [curve.inside_spread(index, covered_s, swing) for index, covered_s in partly.items()]
+    # The same way in every refresh: these errors add up, and don't average out.
+    parts.append(u_shaped(math.fsum(_in_step_j(curve, index, covered_s, spans) for index, covered_s in partly.items())))
     return sum(curve.at(t1) - curve.at(t0) for t0, t1 in spans), total(parts)
 
 
@@ -138,12 +141,32 @@ def hidden_swing(trace: Trace) -> float:
 
 def _partly_covered(curve: Curve, spans: tuple[Span, ...]) -> dict[int, float]:
     """Seconds covered in each refresh interval that an end of a span cuts."""
-    covered: dict[int, float] = {}
-    for t0, t1 in spans:
-        for index in {curve.interval(t0), curve.interval(t1)}:
-            start, end = curve.bounds(index)
-            covered[index] = covered.get(index, 0.0) + max(min(t1, end) - max(t0, start), 0.0)
-    return covered
+    cut = dict.fromkeys(curve.interval(t) for span in spans for t in span)
+    return {index: _length_s(_within(spans, *curve.bounds(index))) for index in cut}
+
+
+def _within(spans: tuple[Span, ...], start: float, end: float) -> list[Span]:
+    """The parts of disjoint ``spans``, which are in order, between two instants."""
+    first, last = bisect.bisect_right(spans, start, key=lambda span: span[1]), bisect.bisect_left(spans, end, key=lambda span: span[0])
+    return [(max(t0, start), min(t1, end)) for t0, t1 in spans[first:last]]
+
+
+def _length_s(spans: Iterable[Span]) -> float:
+    return math.fsum(end - start for start, end in spans)
+
+
+def _in_step_j(curve: Curve, index: int, covered_s: float, spans: tuple[Span, ...]) -> float:
+    """How much more energy (J) the spans may hold in an interval that their ends cut, where load and pauses are too short to be seen.
+
+    Spans are drawn around work, so power is higher inside them than beside them. Where a refresh lies wholly inside nearby, and one wholly
+    outside, both powers are seen. Where not, the curve spreads the load over its pauses, and in every refresh alike.
+    """
+    shares = [_length_s(_within(spans, *curve.bounds(near))) / max(curve.duration_s(near), 1e-12) for near in curve.near(index)]
+    load_seen, pause_seen = max(shares) >= _WHOLE, min(shares) <= 1 - _WHOLE
+    if load_seen and pause_seen:
+        return 0.0
+    drawn_j = math.fsum(curve.at(t1) - curve.at(t0) for t0, t1 in _within(spans, *curve.bounds(index)))
+    return curve.concentrated_j(index, covered_s, drawn_j, load_seen=load_seen, pause_seen=pause_seen)
 
 
 def _ends_in_gap(trace: Trace, curve: Curve, spans: tuple[Span, ...]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_tpf.measure.counter import Curve
 from pytest_tpf.measure.trace import Edge, PowerSample, Span, Trace
-from pytest_tpf.uncertainty import Spread, total, uniform
+from pytest_tpf.uncertainty import Spread, normal, total, u_shaped, uniform
 
 SLOWEST_REFRESH_S = 0.1
 """How old a reading may be where the refresh isn't known: no board was found to refresh more slowly (arXiv 2312.02741)."""
@@ -83,15 +83,38 @@ def own_spread(trace: Trace, curve: Curve, spans: Sequence[Span]) -> Spread:
     more than a refresh blurs the ends of a window: there the energy is off by at most a quarter of the averaging time times the range
     of power around (uniform).
     """
+    each = [_spread_of(trace, curve, span) for span in spans]
+    if len(each) == 1:
+        return each[0]
+    # Load that comes and goes with the spans is seen the same way in each of them: what they are off by adds up.
+    blurred_j = math.fsum(_blurred_pause_j(trace, curve, before, after) for before, after in itertools.pairwise(spans))
+    return total([normal(math.fsum(spread.standard for spread in each)), u_shaped(blurred_j)])
+
+
+def _spread_of(trace: Trace, curve: Curve, span: Span) -> Spread:
+    averaging_s, (start, end) = trace.channel.averaging_s or 0.0, span
     parts: list[Spread] = []
+    for index in range(curve.interval(start), curve.interval(end) + 1):
+        unseen_s = max(curve.duration_s(index) - averaging_s, 0.0)
+        swing_w = abs((curve.mean_power_w(index) or 0.0) - (curve.mean_power_w(index - 1) or curve.mean_power_w(index) or 0.0))
+        parts.append(uniform(swing_w * unseen_s / 2))
+    return total([*parts, *(uniform(_blurred_j(trace, t)) for t in span)])
+
+
+def _blurred_pause_j(trace: Trace, curve: Curve, before: Span, after: Span) -> float:
+    """Energy (J) of the pause between two spans that may have flowed in them, because it is too short for the gauge to show its power.
+
+    Where both spans are long enough for theirs to be seen, readings dip by no less than the pause lacks.
+    """
     averaging_s = trace.channel.averaging_s or 0.0
-    for start, end in spans:
-        for index in range(curve.interval(start), curve.interval(end) + 1):
-            unseen_s = max(curve.duration_s(index) - averaging_s, 0.0)
-            swing_w = abs((curve.mean_power_w(index) or 0.0) - (curve.mean_power_w(index - 1) or curve.mean_power_w(index) or 0.0))
-            parts.append(uniform(swing_w * unseen_s / 2))
-        parts += [uniform(_blurred_j(trace, t)) for t in (start, end)]
-    return total(parts)
+    start, end = before[1], after[0]
+    if averaging_s <= (trace.period_s or 0.0) or end - start >= averaging_s:
+        return 0.0
+    drawn_j = curve.at(end) - curve.at(start)
+    if min(before[1] - before[0], after[1] - after[0]) < 2 * averaging_s:
+        return drawn_j
+    watts = [sample.watts for sample in _around(trace.powers, start - averaging_s, end + averaging_s)]
+    return min(drawn_j, averaging_s * (max(watts) - min(watts))) if watts else drawn_j
 
 
 def _blurred_j(trace: Trace, t: float) -> float:

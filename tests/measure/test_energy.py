@@ -117,6 +117,14 @@ def test_a_counter_that_goes_down_gives_no_energy():
     assert energy_of_spans(reset, [(0.1, 0.8)]).valid
 
 
+def test_a_counter_that_was_set_back_before_the_window_bends_nothing_inside_it():
+    trace = stepped_trace(lambda t: 300.0 * t + 100.0 * max(0.0, t - 1.15), 0.1)
+    edges = tuple(dataclasses.replace(edge, joules=edge.joules + 1e5 * (edge.t < 0.99)) for edge in trace.edges)
+    energy = energy_of_spans(dataclasses.replace(trace, edges=edges), [(1.05, 1.6)])
+    assert energy.joules == pytest.approx(300.0 * 0.55 + 100.0 * 0.45, rel=0.02)
+    assert energy.half_width_j < 0.05 * energy.joules
+
+
 def test_a_lost_board_is_named_wherever_the_window_lies_after_the_loss():
     trace = a_trace()
     lost = dataclasses.replace(
@@ -157,7 +165,7 @@ def test_merged_spans_cover_the_same_instants_once(ends):
 
 @given(st.floats(1.0, 700.0), st.floats(0.005, 0.2), instants, st.floats(0.3, 0.5))
 def test_constant_power_through_a_gauge_is_exact(power_w, every_s, start, length):
-    energy = energy_of_spans(gauge_trace(lambda t: power_w, every_s), [(start, start + length)])
+    energy = energy_of_spans(gauge_trace(lambda t: power_w, every_s, end=4.5), [(start, start + length)])
     assert energy.joules == pytest.approx(power_w * length, rel=1e-9)
 
 
@@ -212,7 +220,7 @@ def test_the_shortest_window_grows_with_the_refresh_and_keeps_its_promise():
 
 
 def test_readings_that_share_an_instant_do_no_harm():
-    powers = tuple(PowerSample(t=t, watts=100.0) for t in (0.0, 1.0, 1.0, 2.0))
+    powers = tuple(PowerSample(t=t, watts=100.0) for t in (-2.0, -1.0, 0.0, 1.0, 1.0, 2.0, 3.0, 4.0))
     trace = Trace(channel=channel(stepped=False, quantity="power_w", poll_s=1.0), powers=powers)
     assert energy_of_spans(trace, [(0.5, 1.5)]).joules == pytest.approx(100.0)
 
@@ -242,3 +250,63 @@ def _seen(power_w, gain, rng):
 def _compatible(one, two, gain_uncertainty_j):
     """Whether two energies agree within the 95 % interval of their difference."""
     return abs(one.joules - two.joules) <= math.hypot(one.half_width_j, two.half_width_j, 1.96 * math.sqrt(2) * gain_uncertainty_j)
+
+
+def spans_of_work(length_s: float, pause_s: float, count: int, start: float = 0.5) -> list[tuple[float, float]]:
+    return [(start + n * (length_s + pause_s), start + n * (length_s + pause_s) + length_s) for n in range(count)]
+
+
+def works_in(spans, idle_w: float, load_w: float):
+    return lambda t: idle_w * t + (load_w - idle_w) * sum(max(0.0, min(t, end) - start) for start, end in spans)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 1 << 30),
+    st.floats(0.02, 0.6),
+    st.floats(0.002, 0.4),
+    st.integers(1, 12),
+    st.floats(0.0, 300.0),
+    st.sampled_from((None, 0.015)),
+)
+def test_load_that_comes_and_goes_with_the_spans_lies_within_the_interval_or_is_refused(seed, length_s, pause_s, count, idle_w, swing):
+    """Short generations with pauses between them: the counter shows neither power, and spreads the one over the other."""
+    rng, spans = random.Random(seed), spans_of_work(length_s, pause_s, count)
+    trace = stepped_trace(works_in(spans, idle_w, 600.0), 0.1, rng.random() * 0.1, end=spans[-1][1] + 2.0, seed=seed)
+    energy, true_j = energy_of_spans(dataclasses.replace(trace, swing=swing), spans), 600.0 * length_s * count
+    if energy.joules is not None:
+        assert abs(energy.joules - true_j) <= max(energy.half_width_j, 0.01 * true_j)
+
+
+def test_short_spans_of_a_steady_load_are_known_although_no_refresh_lies_wholly_inside():
+    spans = spans_of_work(0.09, 0.01, 10)
+    energy = energy_of_spans(dataclasses.replace(a_trace(), swing=0.015), spans)
+    assert energy.joules == pytest.approx(300.0 * 0.9, rel=0.01)
+    assert energy.half_width_j < 0.15 * energy.joules  # for all that the counter shows, the pauses may have been without power
+
+
+def test_pauses_between_rounds_cost_nothing_where_the_counter_shows_the_same_power_throughout():
+    energy = energy_of_spans(dataclasses.replace(a_trace(), swing=0.015), spans_of_work(0.5, 0.02, 5))
+    assert energy.half_width_j < 0.005 * energy.joules
+
+
+@pytest.mark.parametrize("averaging_s", [1.0, 0.1, 0.025])
+@pytest.mark.parametrize(("length_s", "pause_s"), [(0.5, 0.5), (0.2, 0.8), (2.0, 0.5), (0.3, 0.05), (1.5, 1.5), (0.1, 0.02)])
+def test_load_in_step_with_the_spans_lies_within_a_gauges_interval_or_is_refused(averaging_s, length_s, pause_s):
+    spans = spans_of_work(length_s, pause_s, int(12 / (length_s + pause_s)), start=1.5)
+    energy_j = works_in(spans, 100.0, 600.0)
+
+    def shown_w(t):
+        refreshed = math.floor((t - 0.037) / 0.1) * 0.1 + 0.037
+        return (energy_j(refreshed) - energy_j(refreshed - averaging_s)) / averaging_s
+
+    energy = energy_of_spans(gauge_trace(shown_w, 0.02, end=16.0, averaging_s=averaging_s), spans)
+    if energy.joules is not None:
+        assert abs(energy.joules - 600.0 * length_s * len(spans)) <= energy.half_width_j
+
+
+def test_short_pauses_of_a_steady_load_cost_a_gauge_nothing():
+    trace = gauge_trace(lambda t: 300.0, 0.1, end=16.0, averaging_s=1.0)
+    energy = energy_of_spans(trace, spans_of_work(2.5, 0.05, 4, start=1.5))
+    assert energy.joules == pytest.approx(3000.0, rel=1e-6)
+    assert energy.half_width_j < 0.012 * energy.joules  # the unseen swing; the pauses' own energy would double it
