@@ -11,6 +11,7 @@ from pytest_tpf.measure.trace import Span, Trace, merged_spans
 from pytest_tpf.meters.protocol import Status
 from pytest_tpf.records import Power, record
 
+_LEAST_BLUR_S = 0.1  # a gauge that averages over less shows peaks as well as any
 _Piece = tuple[float, float, float]  # start, end, watts
 
 
@@ -26,7 +27,8 @@ def power_stats(traces: Sequence[Trace], statuses: Sequence[Status], spans: Iter
     """Power over the union of ``spans``, summed over the energy domains.
 
     ``mean_w`` is energy / time and None where any domain's energy is. ``peak_w`` and ``p99_w`` (weighted by time) come from a domain's
-    gauge where it has one, else from the slope between edges; they are blind to what is shorter than the sampling. ``limit_w`` sums the
+    gauge where it has one that averages over no more than the counter's refresh, else from the slope between edges; they are blind to what
+    is shorter than the sampling. The peak is never below the mean, which another sensor may have told. ``limit_w`` sums the
     lowest limit of each board that reports one and ``headroom`` = 1 - mean / limit is that of these boards. ``clock_reasons``: the
     fraction of the window in which a reason held, for the board that had it longest.
 
@@ -37,6 +39,7 @@ def power_stats(traces: Sequence[Trace], statuses: Sequence[Status], spans: Iter
     energy_traces = [trace for trace in traces if trace.channel.energy]
     mean_w = _mean_w(energy_traces, merged)
     peak_w, p99_w = _peak_and_p99_w([_best_profile(trace, traces) for trace in energy_traces], merged)
+    peak_w = max(peak_w, mean_w) if peak_w is not None and mean_w is not None else peak_w
     by_domain = _statuses_by_domain(statuses)
     limits_w = {domain: limit for domain, rows in by_domain.items() if (limit := _limit_w(rows, merged)) is not None}
     limit_w = sum(limits_w.values()) if limits_w else None
@@ -58,6 +61,8 @@ def _mean_w(traces: Sequence[Trace], spans: tuple[Span, ...]) -> float | None:
 def _best_profile(energy_trace: Trace, traces: Sequence[Trace]) -> list[_Piece]:
     domain = energy_trace.channel.domain
     gauges = [trace for trace in traces if trace.channel.domain == domain and len(trace.powers) > 1]
+    if energy_trace.period_s is not None and len(energy_trace.edges) > 1:  # a counter shows more than a mean over a longer time
+        gauges = [gauge for gauge in gauges if (gauge.channel.averaging_s or 0.0) <= max(energy_trace.period_s, _LEAST_BLUR_S)]
     return _gauge_pieces(quickest_first(gauges)[0]) if gauges else _slope_pieces(energy_trace)  # it shows peaks best
 
 

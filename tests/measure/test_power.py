@@ -35,6 +35,19 @@ def test_a_peak_that_the_counter_smooths_over_is_seen_by_the_gauge():
     assert gauged.mean_w == slopes.mean_w == pytest.approx(120.0, rel=0.01)
 
 
+def test_a_gauge_that_averages_over_a_second_tells_no_peak_where_the_counter_does():
+    energy_j = job(100.0, 600.0, 1.0, 1.5)
+    gauge = gauge_trace(lambda t: energy_j(t) - energy_j(t - 1.0), 0.05, energy=False, averaging_s=1.0)
+    power = power_stats([stepped_trace(energy_j, 0.1), gauge], [], [(1.0, 1.5)]).power
+    assert (power.mean_w, power.peak_w) == (pytest.approx(600.0, rel=0.02), pytest.approx(600.0, rel=0.02))
+
+
+def test_no_peak_lies_below_the_mean_where_the_gauges_scale_is_smaller():
+    traces = [stepped_trace(constant(300.0), 0.1), gauge_trace(lambda t: 285.0, 0.02, energy=False)]
+    power = power_stats(traces, [], [(0.5, 2.5)]).power
+    assert (power.peak_w, power.p99_w) == (power.mean_w, 285.0)
+
+
 def test_the_99th_percentile_is_weighted_by_time():
     gauge = gauge_trace(lambda t: 500.0 if 1.0 <= t < 1.02 else 100.0, 0.01)
     power = power_stats([gauge], [], [(0.0, 3.0)]).power
