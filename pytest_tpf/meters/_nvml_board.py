@@ -118,7 +118,7 @@ class NvmlBoard:
         return None if architecture is None else by_generation.get(architecture)
 
     def _is_ga100(self) -> bool:
-        return any(f" {model}" in self.id.name for model in ("A100", "A30", "A800"))
+        return not {"A100", "A30", "A800"}.isdisjoint(self.id.name.replace("-", " ").split())  # not RTX A1000, A3000
 
     def _architecture(self) -> int | None:
         architecture = self._value(lambda: self._nvml.nvmlDeviceGetArchitecture(self._handle))
