@@ -14,7 +14,7 @@ from pytest_tpf.report.walk import check_depth
 from pytest_tpf.report.wording import kind, printable
 
 MAX_BYTES = 64 * 2**20  # of a report that is held whole: some 15,000 tests; parsed JSON takes up to some 25 times its text
-MAX_UNORDERED_BYTES = 16 * 2**20
+MAX_UNORDERED_BYTES = 4 * 2**20
 MAX_SCANNED_BYTES = 4 * 2**30  # of a report that is read test by test: about a million tests
 
 Part = tuple[str | int, Any]
