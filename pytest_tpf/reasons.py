@@ -137,6 +137,11 @@ FLAGS: tuple[Reason, ...] = (
         "The energy is the counter's. Compare with a wall meter; do not compare with figures that were taken from the gauge.",
     ),
     Reason(
+        "part_time_sensor",
+        "Energy comes from a power gauge that averages over less than nine tenths of its refresh: what happens in between is not seen.",
+        "Use a board with an energy counter where you can. Otherwise take many rounds: their starts are staggered so that they tell.",
+    ),
+    Reason(
         "aliasing_suspected",
         "Energy comes from a power gauge that sees part of the time, and rounds of the same work differ more than readings within one.",
         "Trust the mean over many rounds (their starts are staggered on purpose), not a single one; prefer a board with an energy counter.",

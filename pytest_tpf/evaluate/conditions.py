@@ -15,7 +15,8 @@ from pytest_tpf.judge.statistics import median
 from pytest_tpf.judge.steady import Drift, changing_head, drift
 from pytest_tpf.judge.workload import FirstTokens, cached_prefill, lengths_differ
 from pytest_tpf.measure.conditions import device_states
-from pytest_tpf.measure.crosscheck import agreements, aliased
+from pytest_tpf.measure.crosscheck import agreements, aliased, sees_part_of_time
+from pytest_tpf.measure.gauge import SLOWEST_REFRESH_S, refresh_s
 from pytest_tpf.measure.sharing import Sharing, sharing
 from pytest_tpf.measure.trace import Span
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
@@ -183,8 +184,14 @@ def _of_sensors(context: Context, rounds: Sequence[Span]) -> Iterator[Flag]:
                 text=f"{found.text} over the same time: one of their scales is off, or the gauge misses part of a load in step with it; "
                 f"the energy is that of {found.against}",
             )
-    for trace in traces:
-        apart = aliased(trace, rounds) if trace.channel.energy else None
+    for trace in (trace for trace in traces if trace.channel.energy):
+        if sees_part_of_time(trace.channel, refresh_s(trace.powers) or SLOWEST_REFRESH_S):
+            yield Flag(
+                code="part_time_sensor",
+                text=f"energy of {trace.channel.domain} comes from a gauge that sees part of each refresh ({trace.channel.method}): "
+                "a load in step with it would be missed; many rounds, which start at random moments, would show that",
+            )
+        apart = aliased(trace, rounds)
         if apart is not None:
             yield Flag(
                 code="aliasing_suspected",
