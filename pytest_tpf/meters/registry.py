@@ -29,6 +29,9 @@ BUILT_IN = {
 MEASURING = ("nvml", "rapl")
 FALLBACK = "estimate"
 
+_WHOLES = frozenset(("node", "soc"))
+_PARTS = ("gpu:", "cpu:", "dram:")
+
 OpenMeter = tuple[Meter, Opened]
 
 
@@ -113,7 +116,8 @@ def open_meters(names: Sequence[str], options: MeterOptions) -> tuple[list[OpenM
         for meter, _ in pairs:
             meter.close()
         raise
-    return _with_gaps_listed(resolved), [*_why_not(attempts), *notes]
+    counted, left_out = _whole_or_parts(resolved)
+    return _with_gaps_listed(counted), [*_why_not(attempts), *notes, *left_out]
 
 
 def _attempts(names: Sequence[str], options: MeterOptions) -> list[Attempt]:
@@ -180,15 +184,38 @@ def _boards_once(pairs: Sequence[OpenMeter]) -> list[OpenMeter]:
     return result
 
 
+def _whole_or_parts(pairs: Sequence[OpenMeter]) -> tuple[list[OpenMeter], list[str]]:
+    """A whole machine's energy contains that of its parts: of these two the first named is counted, and the other stands beside it."""
+    metered = dict.fromkeys(channel.info.domain for _, opened in pairs for channel in opened.channels if channel.info.energy)
+    wholes, parts = ([d for d in metered if d in _WHOLES], [d for d in metered if d.startswith(_PARTS)])
+    if not wholes or not parts:
+        return list(pairs), []
+    first = next(domain for domain in metered if domain in (*wholes, *parts))
+    kept, beside = (wholes, parts) if first in wholes else (parts, wholes)
+    counted = [
+        (meter, dataclasses.replace(opened, channels=tuple(_without_energy(c, beside) for c in opened.channels))) for meter, opened in pairs
+    ]
+    relation = "is part of" if kept is wholes else "contains"
+    return counted, [
+        f"{domain} is not added: it {relation} {', '.join(kept)}, which is counted (the meter named first)" for domain in beside
+    ]
+
+
+def _without_energy(channel: Channel, domains: Sequence[str]) -> Channel:
+    if channel.info.domain not in domains:
+        return channel
+    return dataclasses.replace(channel, info=dataclasses.replace(channel.info, energy=False))
+
+
 def _with_gaps_listed(pairs: Sequence[OpenMeter]) -> list[OpenMeter]:
     """What no meter reads, once and on the first pair; a domain that one meter lacks and another reads is no gap."""
     metered = {channel.info.domain for _, opened in pairs for channel in opened.channels if channel.info.energy}
     named = [domain for _, opened in pairs for domain in opened.unmetered]
-    is_whole_node = bool(metered & {"node", "soc"})
+    is_whole_node = not metered.isdisjoint(_WHOLES)
     for kind in () if is_whole_node else ("cpu", "dram"):
         if not any(domain.startswith(f"{kind}:") for domain in (*metered, *named)):
             named.append(f"{kind}:0")
-    gaps = tuple(domain for domain in dict.fromkeys(named) if domain not in metered)
+    gaps = tuple(d for d in dict.fromkeys(named) if d not in metered and not (is_whole_node and d.startswith(_PARTS)))
     return [(meter, dataclasses.replace(opened, unmetered=() if i else gaps)) for i, (meter, opened) in enumerate(pairs)]
 
 

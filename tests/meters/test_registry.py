@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -196,6 +197,21 @@ def test_a_third_partys_meter_opens_by_name():
     assert opened.unmetered == (), "the whole node is metered"
     assert notes == []
     meter.close()
+
+
+@pytest.mark.usefixtures("third_party")
+@pytest.mark.parametrize(
+    ("names", "counted", "unmetered"), [(("rapl", "wallplug"), {"cpu:0"}, {"dram:0"}), (("wallplug", "rapl"), {"node"}, set())]
+)
+def test_a_whole_machine_and_its_parts_are_never_added(powercap, names, counted, unmetered):
+    pairs, notes = open_meters(names, dataclasses.replace(OPTIONS, powercap_root=str(powercap)))
+    channels = [channel.info for _, opened in pairs for channel in opened.channels]
+    assert {info.domain for info in channels} == {"cpu:0", "node"}
+    assert {info.domain for info in channels if info.energy} == counted
+    assert {domain for _, opened in pairs for domain in opened.unmetered} == unmetered
+    assert any("is not added" in note for note in notes)
+    for meter, _ in pairs:
+        meter.close()
 
 
 @pytest.mark.usefixtures("third_party")
