@@ -116,9 +116,11 @@ def _accelerator(device: str, accelerators: Sequence[Accelerator]) -> Accelerato
 
 
 def _device_power(observation: Observation, context: Context, measured: Measured) -> tuple[float | None, float | None]:
-    """Mean and 99th percentile power of the accelerators (W)."""
+    """Mean and 99th percentile power (W) of the accelerators whose limits are known, for these are what it is held against; else of all."""
     if context.recording is None or not measured.device.domains:
         return None, None
     traces = [t for t in context.recording.traces if t.channel.domain.startswith(ACCELERATOR_PREFIXES)]
+    limited = {status.domain for status in context.recording.statuses if status.power_limit_w is not None}
+    traces = [trace for trace in traces if not limited or trace.channel.domain in limited]
     stats = power_stats(traces, context.recording.statuses, counted_spans(observation))
     return stats.power.mean_w, stats.power.p99_w

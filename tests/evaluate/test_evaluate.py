@@ -12,6 +12,7 @@ from pytest_tpf.codec import as_dict, from_dict
 from pytest_tpf.evaluate import evaluate
 from pytest_tpf.markers import Marker
 from pytest_tpf.measure.trace import Fault
+from pytest_tpf.meters.protocol import Status
 from pytest_tpf.observation import Counts, Quality
 from pytest_tpf.records import Facility, Pue, TestRecord
 from pytest_tpf.report.build import build_report
@@ -105,6 +106,15 @@ def test_facility_is_it_times_pue_and_unknown_without_one():
 def test_device_energy_without_an_accelerator_is_unknown_with_the_reason():
     found = record(observation(one_round(0, 10, generation())), Marker(boundary="device"), context(trace("cpu:0")))
     assert found.mandated.joules_per_token.reason == "no accelerator was metered"
+
+
+def test_a_board_without_a_known_limit_is_not_held_against_anothers():
+    ctx = context(trace("gpu:0", watts=300.0), trace("gpu:1", watts=300.0))
+    limit = Status(domain="gpu:0", t=5.0, power_limit_w=600.0)
+    ctx = dataclasses.replace(ctx, recording=dataclasses.replace(ctx.recording, statuses=(limit,)))
+    found = record(observation(one_round(0, 10, generation(2, 4))), ctx=ctx)
+    assert found.mandated.binding_constraint.value != "power"
+    assert found.power.headroom == pytest.approx(0.5, rel=0.01)
 
 
 def test_spread_over_rounds_widens_the_interval():
