@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.uncertainty import NONE, normal, total, triangular, uniform
+from pytest_tpf.uncertainty import NONE, normal, total, triangular, u_shaped, uniform
 
 sizes = st.floats(0.01, 100.0)
 
@@ -15,6 +15,8 @@ def test_the_coverage_factor_is_that_of_the_distribution():
     assert normal(3.0).expanded == pytest.approx(5.88, abs=0.01)
     assert uniform(1.0).expanded == pytest.approx(0.95, abs=0.01)
     assert triangular(1.0).expanded == pytest.approx(0.776, abs=0.015)  # 1 - sqrt(0.05)
+    assert u_shaped(1.0).standard == pytest.approx(0.7071, abs=1e-4)
+    assert 1.0 <= u_shaped(1.0).expanded < 1.2  # never less than the most it can be off
     assert NONE.expanded == 0.0
 
 
