@@ -15,6 +15,9 @@ from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, count
 from pytest_tpf.records import Boundary, Energy, Facility, Round, record
 from pytest_tpf.uncertainty import COVERAGE_95
 
+BARE = 0.1
+"""Half of the 95 % interval, relative, up to which an energy may stand without one."""
+
 
 @record
 class Measured:
@@ -86,14 +89,23 @@ def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None
 
 
 def _phases(observation: Observation, context: Context) -> tuple[float | None, float | None]:
-    """Prefill and decode energy, split at the first token; None at concurrency above 1 or where first tokens weren't seen."""
+    """Prefill and decode energy, split at the first token; None at concurrency above 1 or where first tokens weren't seen.
+
+    They stand in the report without an interval, so each is left out where its own is wider than ``BARE``.
+    """
     generations = [g for r in observation.rounds for g in r.generations]
     alone = length_s(busy_spans(observation.rounds)) >= sum(g.end_s - g.start_s for g in generations) - 1e-9
     if not generations or not alone or any(g.first_token_s is None or not g.static_batch for g in generations):
         return None, None
     prefill = [(g.start_s, g.first_token_s) for g in generations if g.first_token_s is not None]
     decode = [(g.first_token_s, g.end_s) for g in generations if g.first_token_s is not None]
-    return _energy(context, prefill).joules, _energy(context, decode).joules
+    return _bare_j(_energy(context, prefill)), _bare_j(_energy(context, decode))
+
+
+def _bare_j(energy: WindowEnergy) -> float | None:
+    """The energy if it is known well enough to stand alone (J)."""
+    joules = energy.joules
+    return joules if joules is not None and energy.spread.expanded <= BARE * joules else None
 
 
 def describe_energy(observation: Observation, context: Context, measured: Measured) -> Energy:

@@ -117,7 +117,7 @@ def _accelerator(device: str, accelerators: Sequence[Accelerator]) -> Accelerato
 
 def _device_power(observation: Observation, context: Context, measured: Measured) -> tuple[float | None, float | None]:
     """Mean and 99th percentile power (W) of the accelerators whose limits are known, for these are what it is held against; else of all."""
-    if context.recording is None or not measured.device.domains:
+    if context.recording is None or context.contended or not measured.device.domains:
         return None, None
     traces = [t for t in context.recording.traces if t.channel.domain.startswith(ACCELERATOR_PREFIXES)]
     limited = {status.domain for status in context.recording.statuses if status.power_limit_w is not None}

@@ -21,6 +21,7 @@ from typing import Any
 from pytest_tpf.codec import from_dict
 from pytest_tpf.measure.crosscheck import with_swing
 from pytest_tpf.measure.helper import Helper, Lost
+from pytest_tpf.measure.polled import first_seen
 from pytest_tpf.measure.sharpen import sharpened
 from pytest_tpf.measure.trace import Edge, Fault, PowerSample, Recording, Trace
 from pytest_tpf.meters.protocol import BoardProcess, ChannelInfo, MeterOptions, Status
@@ -321,8 +322,7 @@ def _trace(
     is_counter = channel.quantity == "energy_j"
     powers = () if is_counter else tuple(PowerSample(t=0.5 * (a + b), watts=v) for a, b, v in rows)
     edges = tuple(Edge(t_lo=a, t_hi=b, joules=v) for a, b, v in rows) if is_counter else ()
-    if channel.stepped:
-        edges = sharpened(edges, period_s)
+    edges = sharpened(edges, period_s) if channel.stepped else first_seen(edges, channel.age_s)
     return Trace(
         channel=channel,
         edges=edges,

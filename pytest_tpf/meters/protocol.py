@@ -42,6 +42,7 @@ class ChannelInfo:
     ``poll_s``: how often to read a channel that isn't stepped, or a stepped one whose period isn't known yet.
     ``energy``: the energy of ``domain`` comes from this channel (exactly one channel of a domain says so).
     ``resolution_j``: the counter's least step (J). ``gain``: relative standard uncertainty of the sensor's scale.
+    ``age_s``: how old a reading of a counter may be that isn't stepped and brings a new value with every read.
     ``averaging_s``: the time over which a power gauge averages, where known.
 
     For a channel with a history ``poll_s`` is how long to wait before asking again, ``patience_s`` how long after the window's end its
@@ -62,6 +63,7 @@ class ChannelInfo:
     resolution_j: float | None = None
     gain: float | None = None
     averaging_s: float | None = None
+    age_s: float = 0.0
     patience_s: float = 3.0
     wall_clock: bool = False
 

@@ -23,6 +23,8 @@ DRAM_GAIN = 0.20 / 1.96
 
 # The usual energy unit of the hardware (Intel SDM, MSR_RAPL_POWER_UNIT: 2^-14 J); the files don't say.
 RESOLUTION_J = 2.0**-14
+# About how often the registers are written (Intel SDM, volume 3B, RAPL interfaces).
+REFRESH_S = 0.001
 POLL_S = 0.01
 
 # Only the register interface: intel-rapl-mmio:* shows the same package a second time.
@@ -194,6 +196,7 @@ def _channel(domain: str, zone: Zone) -> Channel:
         energy=True,
         resolution_j=RESOLUTION_J,
         gain=PACKAGE_GAIN if is_package else DRAM_GAIN,
+        age_s=REFRESH_S,
     )
     counter = WrappingCounter(domain, _guarded(domain, zone.path), _range_uj(zone.path), time.perf_counter)
     return Channel(info, counter.read_j)
