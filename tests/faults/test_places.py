@@ -42,11 +42,16 @@ def place():
     shutil.rmtree(folder)
 
 
-def pytest_in(folder, *before, report="report.json", python=sys.executable, more=(), without=(), **variables):
-    """Run the suite, after ``before`` (a command that runs another), as its user would."""
+def surroundings(without=()):
+    """The environment in which every interpreter finds this checkout and what it needs."""
     environment = {name: value for name, value in os.environ.items() if name not in {"CI", *without}}
     search = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    environment |= {"PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    return environment | {"PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def pytest_in(folder, *before, report="report.json", python=sys.executable, more=(), without=(), **variables):
+    """Run the suite, after ``before`` (a command that runs another), as its user would."""
+    environment = surroundings(without) | variables
     command = [*before, python, "-m", "pytest", "-p", "no:cacheprovider", "--tpf-gate", "warn", "--tpf-report", report, *more]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in done.stdout + done.stderr
@@ -65,10 +70,11 @@ def as_user(uid):
     before = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all")
     needs(*before)
     for python in (sys.executable, shutil.which(f"python3.{sys.version_info.minor}", path="/usr/local/bin:/usr/bin")):
-        again = f"import subprocess; subprocess.run([{python!r}, '-c', ''], check=True)"
-        if python and not subprocess.run([*before, python, "-c", again], capture_output=True, check=False).returncode:
+        again = f"import subprocess, pytest, tests.plugin.toy; subprocess.run([{python!r}, '-c', ''], check=True)"
+        tried = [*before, python, "-c", again]
+        if python and not subprocess.run(tried, env=surroundings(), capture_output=True, check=False).returncode:
             return before, python
-    pytest.skip("another user may not run this interpreter")
+    pytest.skip("another user may not run this interpreter, or not read this checkout")
 
 
 def in_namespace(setup):
@@ -132,6 +138,8 @@ def test_a_home_that_does_not_exist_or_can_not_be_written_does_not_matter(place)
 
 def test_without_a_writable_folder_for_temporary_files_boards_are_measured_unlocked(place):
     """A container with a read-only root file system; pytest itself needs -s there."""
+    if any(path.is_relative_to(folder) for path in (ROOT, Path(sys.prefix)) for folder in ("/tmp", "/var/tmp")):
+        pytest.skip("this checkout, or its interpreter, lies in the folder that is taken away")
     (place / "test_it.py").write_text(SUITE.format(boundary="device"))
     try:
         shutil.copy(build_library(), place)

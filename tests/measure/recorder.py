@@ -44,7 +44,7 @@ class RecorderMeter:
 
     def open(self, options):
         live = Channel(info("cpu:0", poll_s=0.01), read=lambda: 100.0 * time.perf_counter())
-        recorded = Channel(info("node", patience_s=BEHAVIOUR["patience_s"]), history=history)
+        recorded = Channel(info("fan:0", patience_s=BEHAVIOUR["patience_s"]), history=history)
         also_live = Channel(info("dram:0", poll_s=0.01), read=lambda: 10.0 * time.perf_counter())
         return Opened(channels=(live, recorded, also_live))
 

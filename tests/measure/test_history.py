@@ -49,11 +49,11 @@ def test_what_a_source_tells_afterwards_is_measured_beside_live_counters(recorde
     assert not calls.exists()  # arming asks nothing and waits for nothing that is asked afterwards
     recording, span = window(sampler)
     powers = {t.channel.domain: energy_of_spans(t, [span]).joules / (span[1] - span[0]) for t in recording.traces}
-    assert powers == pytest.approx({"cpu:0": 100.0, "node": POWER_W, "dram:0": 10.0}, rel=1e-3)
+    assert powers == pytest.approx({"cpu:0": 100.0, "fan:0": POWER_W, "dram:0": 10.0}, rel=1e-3)
     assert len(calls.read_text().splitlines()) > 1  # the first answers ended before the window did
     assert recording.traces[1].period_s == EVERY_S
-    assert sampler.measured_periods()["recorder:node"] == EVERY_S
-    assert sampler.read_times()["recorder:node"] > 0
+    assert sampler.measured_periods()["recorder:fan:0"] == EVERY_S
+    assert sampler.read_times()["recorder:fan:0"] > 0
 
 
 def test_live_counters_are_read_while_a_source_is_waited_for(recorder):
@@ -75,8 +75,8 @@ def test_a_source_that_fails_costs_its_own_energy_alone(recorder, behaviour, cod
     for _ in range(2):  # a source that hangs is still hanging the second time
         recording, span = window(sampler, 0.2)
         found = {t.channel.domain: energy_of_spans(t, [span]) for t in recording.traces}
-        assert found["node"].joules is None
-        assert code in found["node"].reasons
+        assert found["fan:0"].joules is None
+        assert code in found["fan:0"].reasons
         assert found["cpu:0"].joules == pytest.approx(100.0 * (span[1] - span[0]), rel=1e-3)
     assert sampler.lost is None
 
