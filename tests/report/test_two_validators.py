@@ -8,9 +8,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pytest_tpf.codec import as_dict
 from pytest_tpf.report.against import is_quickly_valid, judge, problems_against
 from pytest_tpf.report.schema import load_schema
+from tests.meters.prom_server import Answer, served
 from tests.report.factory import report
 
 DEFS = load_schema()["$defs"]
@@ -211,16 +212,19 @@ def test_where_they_differ_jsonschema_decides(definition, name, value):
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_nothing_in_a_report_is_fetched(monkeypatch, closed):
-    def refuse(*_arguments: object) -> None:
-        raise AssertionError("a validator opened a socket")
+def test_nothing_in_a_report_is_fetched(closed):
+    asked: list[str] = []
 
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    reference = {"$ref": "http://127.0.0.1:9/schema.json", "$schema": "http://127.0.0.1:9/", "$id": "http://127.0.0.1:9/"}
-    for definition in ("Report", "TestRecord", "Energy"):
-        part = EXAMPLES[definition][0] | reference
-        assert bool(list(problems_against(part, definition, closed=closed))) is closed
+    def answer(request: BaseHTTPRequestHandler) -> Answer:
+        asked.append(request.path)
+        return 200, {}, b"{}"
+
+    with served(answer) as url:
+        reference = {"$ref": f"{url}/schema.json", "$schema": f"{url}/", "$id": f"{url}/"}
+        for definition in ("Report", "TestRecord", "Energy"):
+            part = EXAMPLES[definition][0] | reference
+            assert bool(list(problems_against(part, definition, closed=closed))) is closed
+    assert asked == []
 
 
 LOADED = """
