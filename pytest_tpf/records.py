@@ -442,13 +442,76 @@ class BudgetResult:
 
 @record
 class Round:
-    """One measured round."""
+    """One measured round. The times are means over the requests observed in it (s)."""
 
     duration_s: float
     output_tokens: int
     prompt_tokens: int | None
     requests: int
     it_j: float | None
+    device_j: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+@record
+class Reference:
+    """What a test was compared with. ``ref`` is what the user named: a file, a branch, a commit, a saved name.
+
+    ``commit``, ``recorded_at`` and ``note`` (why a baseline was accepted) are those of the newest run.
+    """
+
+    source: Literal["baseline", "history", "report"]
+    ref: str
+    runs: int
+    rounds: int
+    commit: str | None = None
+    recorded_at: str | None = None
+    note: str | None = None
+
+
+@record
+class Change:
+    """One figure against its reference. For a relative ``threshold`` change, ``ci95`` and ``detectable`` are fractions of ``reference``,
+    else they are in the metric's unit; above zero is worse for costs and times, below zero for rates and quality.
+
+    ``detectable``: the smallest change for the worse that would have been called a regression 95 times in 100.
+    ``p``: how likely figures this bad are where the truth is just at the threshold; ``p_adjusted``: the same for all tests of the run
+    together (Holm).
+    """
+
+    metric: str
+    threshold: float | None
+    kind: Literal["relative", "absolute"]
+    reference: float | None
+    actual: float | None
+    change: float | None
+    ci95: tuple[float, float] | None
+    verdict: Verdict
+    improved: bool = False
+    detectable: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    rounds: int = 0
+    reference_rounds: int = 0
+    reason: str | None = None
+
+
+@record
+class Regression:
+    """A test compared with what it was. ``verdict`` is the worst of the changes that have a threshold.
+
+    ``reason``: why nothing could be compared; ``remarks``: what differed and was compared all the same. ``remeasured_rounds``: how many of
+    the test's last rounds were taken because the first ones looked worse.
+    """
+
+    reference: Reference | None
+    changes: tuple[Change, ...]
+    verdict: Verdict
+    remeasured_rounds: int = 0
+    reason: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @record
@@ -470,7 +533,7 @@ class TestRecord:
     production: Production
     derived: Derived
     budgets: tuple[BudgetResult, ...]
-    regression: None
+    regression: Regression | None
     rounds: tuple[Round, ...]
     warnings: tuple[str, ...]
     extra: dict[str, Any]
@@ -501,7 +564,7 @@ class TestRecord:
 
 @record
 class Summary:
-    """The run in six numbers."""
+    """The run in six numbers. ``regressions`` counts tests."""
 
     tests: int
     measured: int

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from pytest_tpf.evaluate.context import Context
-from pytest_tpf.evaluate.service import tally
-from pytest_tpf.judge.statistics import expanded_uncertainty, ratio_uncertainty
+from pytest_tpf.evaluate.service import e2e_s, requests_of, tally, tpot_s, ttft_s
+from pytest_tpf.judge.statistics import expanded_uncertainty, mean, ratio_uncertainty
 from pytest_tpf.measure.energy import WORTHWHILE
 from pytest_tpf.measure.trace import Span
 from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy, window_energy
@@ -69,13 +69,17 @@ def _round_spans(observation: Observation, one: MeasuredRound) -> Sequence[Span]
 
 
 def _round(one: MeasuredRound, energy: WindowEnergy) -> Round:
-    counts = tally([one])
+    counts, requests = tally([one]), requests_of([one])
     return Round(
         duration_s=one.end_s - one.start_s,
         output_tokens=counts.output_tokens,
         prompt_tokens=counts.prompt_tokens,
         requests=counts.requests,
         it_j=energy.joules,
+        device_j=energy.device_j,
+        ttft_s=mean([t for t in map(ttft_s, requests) if t is not None]),
+        tpot_s=mean([t for t in map(tpot_s, requests) if t is not None]),
+        e2e_s=mean([e2e_s(request) for request in requests]),
     )
 
 

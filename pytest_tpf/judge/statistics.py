@@ -77,6 +77,11 @@ def expanded_uncertainty(type_a: float | None, rounds: int, type_b: Spread) -> f
     return max(by_rounds, type_b.expanded)
 
 
+def mean(values: Sequence[float]) -> float | None:
+    """The arithmetic mean; None of nothing."""
+    return math.fsum(values) / len(values) if values else None
+
+
 def median(values: Sequence[float]) -> float:
     """The middle of ``values`` (at least one), as the standard library's, whose module costs a run 2 ms to import."""
     return quantile(sorted(values), 0.5)

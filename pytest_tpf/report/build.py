@@ -97,7 +97,7 @@ def summarize(tests: Sequence[TestRecord]) -> Summary:
         tests=len(tests),
         measured=sum(is_measured(test) for test in tests),
         failed_budgets=sum(budget.verdict == "fail" for test in tests for budget in test.budgets),
-        regressions=sum(test.regression is not None for test in tests),
+        regressions=sum(test.regression is not None and test.regression.verdict == "fail" for test in tests),
         total_it_j=math.fsum(known_j) if known_j else None,
         total_output_tokens=sum(test.workload.output_tokens for test in tests),
     )

@@ -28,7 +28,7 @@ class Tally:
         counts["tests"] += 1
         counts["measured"] += energy["it_j"] is not None and energy["trust"] == "measured"
         counts["failed_budgets"] += sum(budget["verdict"] == "fail" for budget in test["budgets"])
-        counts["regressions"] += test["regression"] is not None
+        counts["regressions"] += (test["regression"] or {}).get("verdict") == "fail"
         counts["total_output_tokens"] += test["workload"]["output_tokens"]
 
     def summary(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pytest_tpf.records import (
     BindingConstraint,
     BudgetResult,
     Ceiling,
+    Change,
     Ci,
     Conditions,
     Cpu,
@@ -33,6 +34,8 @@ from pytest_tpf.records import (
     Production,
     Pue,
     PueAdjustedPower,
+    Reference,
+    Regression,
     Report,
     Round,
     Service,
@@ -262,15 +265,72 @@ def measured_test(**changes: Any) -> TestRecord:
                 verdict="pass",
             ),
         ),
-        "regression": None,
+        "regression": regression(),
         "rounds": tuple(
-            Round(duration_s=1.923, output_tokens=2048, prompt_tokens=4096, requests=32, it_j=it_j) for it_j in (812.0, 819.2, 826.4)
+            Round(
+                duration_s=1.923,
+                output_tokens=2048,
+                prompt_tokens=4096,
+                requests=32,
+                it_j=it_j,
+                device_j=it_j,
+                ttft_s=0.08,
+                tpot_s=0.028,
+                e2e_s=1.9,
+            )
+            for it_j in (812.0, 819.2, 826.4)
         ),
         "warnings": ("cpu:0 and dram:0 are not metered: RAPL is readable by root only",),
         "extra": {"dataset": "additions", "seeds": [1, 2, 3]},
         "conditions": conditions(),
     }
     return TestRecord(**{**plain, **changes})
+
+
+def regression() -> Regression:
+    """J/token compared with the branch it goes to: no worse; the time to first token is only told."""
+    return Regression(
+        reference=Reference(
+            source="history",
+            ref="main",
+            runs=4,
+            rounds=12,
+            commit="0123456789abcdef0123456789abcdef01234567",
+            recorded_at="2026-01-01T08:00:00Z",
+        ),
+        changes=(
+            Change(
+                metric="joules_per_token",
+                threshold=0.05,
+                kind="relative",
+                reference=0.39,
+                actual=0.4,
+                change=0.0256,
+                ci95=(0.0151, 0.0362),
+                verdict="pass",
+                detectable=0.071,
+                p=0.998,
+                p_adjusted=1.0,
+                rounds=3,
+                reference_rounds=12,
+            ),
+            Change(
+                metric="ttft_s",
+                threshold=None,
+                kind="relative",
+                reference=0.09,
+                actual=0.08,
+                change=-0.1111,
+                ci95=(-0.13, -0.09),
+                verdict="pass",
+                improved=True,
+                rounds=3,
+                reference_rounds=12,
+            ),
+        ),
+        verdict="pass",
+        remarks=("torch is 2.13.0, was 2.12.1",),
+    )
 
 
 def estimated_test(**changes: Any) -> TestRecord:

@@ -1,0 +1,1 @@
+"""Earlier runs: what this one is compared with."""
