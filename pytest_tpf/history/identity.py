@@ -7,7 +7,7 @@ from collections.abc import Mapping
 ID_LABEL = "id"
 
 
-def test_key(nodeid: str, labels: Mapping[str, str]) -> str:
+def key_of(nodeid: str, labels: Mapping[str, str]) -> str:
     """The node id; or the label ``id``, so that a test that is renamed or moved keeps its history, with the parameters of the node id.
 
     The label may be an old node id: whoever renames a test gives it the old name as its label.
@@ -18,6 +18,3 @@ def test_key(nodeid: str, labels: Mapping[str, str]) -> str:
     test = nodeid.rpartition("::")[2]  # a bracket before it belongs to a folder's name
     parameters = test[test.index("[") :] if test.endswith("]") and "[" in test else ""
     return name if name.endswith(parameters) else f"{name}{parameters}"
-
-
-test_key.__test__ = False  # type: ignore[attr-defined] # pytest must not collect it where it is imported
