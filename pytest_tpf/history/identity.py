@@ -15,6 +15,6 @@ def key_of(nodeid: str, labels: Mapping[str, str]) -> str:
     name = labels.get(ID_LABEL)
     if not name:
         return nodeid
-    test = nodeid.rpartition("::")[2]  # a bracket before it belongs to a folder's name
+    test = nodeid.partition("::")[2]  # a bracket before it belongs to a folder's name
     parameters = test[test.index("[") :] if test.endswith("]") and "[" in test else ""
     return name if name.endswith(parameters) else f"{name}{parameters}"
