@@ -11,6 +11,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.meters.prom_server import Prometheus
 
+NEIGHBOURS_OFF = "-p no:randomly -p no:rerunfailures -p no:timeout"
+"""Plugins that are installed for the tests about them, and off in all others: what they do to a run is theirs."""
+
 settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's load, not a result
 settings.load_profile("unhurried")
 
@@ -22,3 +25,17 @@ def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prom
 
     with prometheus(tmp_path_factory.mktemp("prometheus")) as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _neighbours_off() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", NEIGHBOURS_OFF)
+        yield
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Pytest's own, which forgets PYTEST_ADDOPTS; a test about a neighbour takes its name out of it."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", NEIGHBOURS_OFF)
+    return pytester
