@@ -1,0 +1,88 @@
+"""One test against its earlier runs, and all tests of a run together. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_tpf.judge.contrast import UNKNOWN_NOISE, RunNoise
+from pytest_tpf.judge.regression import FAMILY_ERROR, compare, holm
+from pytest_tpf.judge.sample import Sample, differences
+from pytest_tpf.judge.thresholds import Threshold
+from pytest_tpf.records import Change, Reference, Regression, Verdict, record
+
+TOLD = ("joules_per_token", "tokens_per_second", "ttft_s", "quality")
+"""Figures whose change is told even where no threshold is set for them."""
+
+_WORST_FIRST: tuple[Verdict, ...] = ("fail", "not_measured", "inconclusive", "pass")
+
+
+@record
+class Terms:
+    """How tests are compared. ``family``: how many figures the run judges; ``noises``: what runs scatter on this machine, by metric;
+    ``across``: compare what differs in hardware, model or work all the same."""
+
+    thresholds: tuple[Threshold, ...]
+    family: int = 1
+    noises: Mapping[str, RunNoise] = dataclasses.field(default_factory=dict)
+    across: bool = False
+
+
+def compare_test(new: Sample, earlier: Sequence[Sample], terms: Terms, reference: Reference, remeasured: int = 0) -> Regression:
+    """``new`` against ``earlier`` (at least one, newest first): those that did the same work on like hardware count, the others are said."""
+    unlike = [differences(new, old) for old in earlier]
+    comparable = [old for old, found in zip(earlier, unlike, strict=True) if terms.across or not found]
+    if not comparable:
+        return not_compared(f"not compared: {'; '.join(unlike[0])}", reference)
+    remarks = tuple(unlike[0]) if terms.across else ()
+    if left_out := len(earlier) - len(comparable):
+        remarks = (f"{left_out} earlier runs are left out: {'; '.join(next(filter(None, unlike)))}",)
+    changes = tuple(_changes(new, comparable, terms, remeasured))
+    return Regression(
+        reference=dataclasses.replace(reference, runs=len(comparable), rounds=sum(len(old.rounds) for old in comparable)),
+        changes=changes,
+        verdict=_worst(changes),
+        remeasured_rounds=remeasured,
+        remarks=remarks,
+    )
+
+
+def not_compared(reason: str, reference: Reference | None = None) -> Regression:
+    """What is said of a test that has nothing to be compared with."""
+    return Regression(reference=reference, changes=(), verdict="inconclusive", reason=reason)
+
+
+def _changes(new: Sample, old: Sequence[Sample], terms: Terms, remeasured: int) -> Iterator[Change]:
+    asked = {each.metric: each for each in terms.thresholds}
+    for metric in dict.fromkeys((*asked, *TOLD)):
+        noise = terms.noises.get(metric, UNKNOWN_NOISE)
+        change = compare(new, old, asked.get(metric), metric, remeasured=remeasured, family=terms.family, noise=noise)
+        if metric in asked or change.change is not None:
+            yield change
+
+
+def _worst(changes: Sequence[Change]) -> Verdict:
+    found = {change.verdict for change in changes if change.threshold is not None}
+    return next((verdict for verdict in _WORST_FIRST if verdict in found), "pass")
+
+
+def settle(regressions: Sequence[Regression | None]) -> list[Regression | None]:
+    """The verdicts of all tests of a run together: the more figures are judged, the more of them look worse by chance (Holm)."""
+    chances = [change.p for each in regressions if each for change in each.changes if change.p is not None]
+    adjusted = iter(holm(chances))
+    return [each and _settled(each, adjusted, len(chances)) for each in regressions]
+
+
+def _settled(regression: Regression, adjusted: Iterator[float], judged: int) -> Regression:
+    changes = tuple(change if change.p is None else _corrected(change, next(adjusted), judged) for change in regression.changes)
+    if regression.reason is not None:
+        return regression
+    return dataclasses.replace(regression, changes=changes, verdict=_worst(changes))
+
+
+def _corrected(change: Change, adjusted: float, judged: int) -> Change:
+    change = dataclasses.replace(change, p_adjusted=adjusted)
+    if change.verdict != "fail" or adjusted <= FAMILY_ERROR:
+        return change
+    reason = f"worse beyond the threshold on its own, but one of {judged} figures is so by chance with probability {adjusted:.2g}"
+    return dataclasses.replace(change, verdict="inconclusive", reason=reason)

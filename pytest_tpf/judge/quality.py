@@ -1,0 +1,92 @@
+"""Quality against what it was: shares of accepted answers, or scores without an interval. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from pytest_tpf.judge.sample import Sample
+from pytest_tpf.judge.thresholds import Threshold
+from pytest_tpf.records import Accuracy, Change, Verdict
+from pytest_tpf.uncertainty import COVERAGE_95
+
+_METRIC = "quality"
+NO_INTERVAL = "a single score has no interval; give tpf.quality a list with one entry per request"
+
+
+def compare_quality(new: Sample, old: Sequence[Sample], threshold: Threshold | None) -> Change:
+    """The share of accepted answers against that of the newest earlier run (its problems are the same, so more runs are no more evidence).
+
+    Newcombe's hybrid score interval of the difference (Statistics in Medicine 17, 1998, method 10).
+    """
+    ours, theirs = new.accuracy, old[0].accuracy
+    if ours.value is None or theirs.value is None:
+        return _unknown(threshold, f"unknown {'now' if ours.value is None else 'then'}: the test gave none")
+    if ours.metric != theirs.metric:
+        return _unknown(threshold, f"quality is {ours.metric}, was {theirs.metric}")
+    scale = 1.0 if threshold is None or threshold.kind == "absolute" else theirs.value
+    change, limit = ours.value - theirs.value, -threshold.amount * scale if threshold else 0.0
+    has_interval = ours.samples > 1 and theirs.samples > 1
+    low, high = newcombe(ours, theirs) if has_interval else (change, change)
+    verdict, reason = ("pass", None) if threshold is None else _verdict(change, low, high, limit, has_interval)
+    return Change(
+        metric=_METRIC,
+        threshold=threshold.amount if threshold else None,
+        kind=threshold.kind if threshold else "absolute",
+        reference=theirs.value,
+        actual=ours.value,
+        change=change / scale if scale else change,
+        ci95=(low / scale, high / scale) if has_interval and scale else None,
+        verdict=verdict,
+        improved=low > -limit and change > 0 and has_interval,
+        p=_chance(ours, theirs, limit) if threshold and has_interval else None,
+        rounds=len(new.rounds),
+        reference_rounds=len(old[0].rounds),
+        reason=reason,
+    )
+
+
+def _verdict(change: float, low: float, high: float, limit: float, has_interval: bool) -> tuple[Verdict, str | None]:
+    if change >= limit:  # the same problems: what answers better than the threshold is no worse
+        return "pass", None if has_interval else NO_INTERVAL
+    if not has_interval:
+        return "inconclusive", f"worse than the threshold, but {NO_INTERVAL}"
+    return ("fail", None) if high < limit else ("inconclusive", "worse than the threshold, but the interval reaches above it")
+
+
+def newcombe(new: Accuracy, old: Accuracy, factor: float = COVERAGE_95) -> tuple[float, float]:
+    """The interval of the difference of two shares, each with its number of samples; ``factor`` normal standard deviations wide."""
+    (p1, low1, high1), (p2, low2, high2) = _wilson(new, factor), _wilson(old, factor)
+    return p1 - p2 - math.hypot(p1 - low1, high2 - p2), p1 - p2 + math.hypot(high1 - p1, p2 - low2)
+
+
+def _wilson(share: Accuracy, factor: float) -> tuple[float, float, float]:
+    p, n, square = share.value or 0.0, share.samples, factor * factor
+    middle, half = p + square / (2 * n), factor * math.sqrt(p * (1 - p) / n + square / (4 * n * n))
+    return p, max(0.0, (middle - half) / (1 + square / n)), min(1.0, (middle + half) / (1 + square / n))
+
+
+def _chance(new: Accuracy, old: Accuracy, limit: float) -> float:
+    """The error at which the interval's upper end just reaches the limit, one-sided."""
+    if (new.value or 0.0) - (old.value or 0.0) >= limit:
+        return 1.0
+    narrow, wide = 0.0, 40.0
+    for _ in range(60):
+        middle = (narrow + wide) / 2
+        narrow, wide = (middle, wide) if newcombe(new, old, middle)[1] < limit else (narrow, middle)
+    return NormalDist().cdf(-narrow)
+
+
+def _unknown(threshold: Threshold | None, reason: str) -> Change:
+    return Change(
+        metric=_METRIC,
+        threshold=threshold.amount if threshold else None,
+        kind=threshold.kind if threshold else "absolute",
+        reference=None,
+        actual=None,
+        change=None,
+        ci95=None,
+        verdict="not_measured",
+        reason=reason,
+    )
