@@ -29,7 +29,7 @@ class Terms:
 
 
 def compare_test(new: Sample, earlier: Sequence[Sample], terms: Terms, reference: Reference, remeasured: int = 0) -> Regression:
-    """``new`` against ``earlier`` (at least one, newest first): those that did the same work on like hardware count, the others are said."""
+    """``new`` against ``earlier`` (at least one, newest first): those that did the same work on like hardware; the others are said."""
     unlike = [differences(new, old) for old in earlier]
     comparable = [old for old, found in zip(earlier, unlike, strict=True) if terms.across or not found]
     if not comparable:

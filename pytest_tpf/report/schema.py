@@ -13,7 +13,7 @@ from typing import Any
 from pytest_tpf.records import SCHEMA_VERSION
 from pytest_tpf.report.errors import ReportError
 
-_FILE = "tpf-report-1.0.schema.json"
+_REPORT = "tpf-report-1.0.schema.json"
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
 _MAJOR, _MINOR = (int(part) for part in SCHEMA_VERSION.split(".")[:2])
 
@@ -36,16 +36,16 @@ def schema_for(version: str) -> dict[str, Any]:
 
 
 @functools.cache
-def load_schema() -> dict[str, Any]:
-    """The schema of this version, parsed; callers must not change it."""
-    schema: dict[str, Any] = json.loads(_locate().read_text(encoding="utf-8"))
+def load_schema(file: str = _REPORT) -> dict[str, Any]:
+    """The schema in ``file`` (the report's of this version), parsed; callers must not change it."""
+    schema: dict[str, Any] = json.loads(_locate(file).read_text(encoding="utf-8"))
     return schema
 
 
-def _locate() -> Traversable:
-    """The wheel carries the schema inside the package; a checkout has it beside the package."""
-    packaged = importlib.resources.files("pytest_tpf") / "schema" / _FILE
-    return packaged if packaged.is_file() else Path(__file__).resolve().parents[2] / "schema" / _FILE
+def _locate(file: str) -> Traversable:
+    """The wheel carries the schemas inside the package; a checkout has them beside the package."""
+    packaged = importlib.resources.files("pytest_tpf") / "schema" / file
+    return packaged if packaged.is_file() else Path(__file__).resolve().parents[2] / "schema" / file
 
 
 @functools.cache

@@ -129,6 +129,25 @@ class JsonStream:
         raise ReportError(f"not JSON (line {line}, column {column}: {message})")
 
 
+def parse_json(text: bytes) -> Any:
+    """A whole JSON text that may be anything, held in memory; whoever reads it has bounded its size.
+
+    Raises:
+        ReportError: as a stream of the same bytes would.
+    """
+    for start, complaint in _OTHER_FORMATS.items():
+        if text.startswith(start):
+            raise ReportError(complaint)
+    try:
+        return _DECODER.decode(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ReportError(f"not UTF-8 (byte {error.start}: {error.reason})") from None
+    except json.JSONDecodeError as error:
+        raise ReportError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except RecursionError:
+        raise ReportError("nested too deeply") from None
+
+
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) < len(pairs):
