@@ -1,0 +1,139 @@
+"""All tests of a run against their references: the verdict first, then what a reviewer has to know, bounded. Text from records; pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from pytest_tpf.records import TestRecord
+from pytest_tpf.report.regressions import (
+    STANDINGS,
+    Standing,
+    badness,
+    notable_changes,
+    reference_name,
+    regression_lines,
+    short_id,
+    standing,
+    why_not,
+)
+from pytest_tpf.report.text import counted
+
+MOST_LINES = 20
+_MOST_GROUPS = 5  # references and reasons that are told apart
+_MOST_NAMES = 3
+_OTHERS = "others"
+
+
+def summary_lines(tests: Iterable[TestRecord], most: int = MOST_LINES) -> list[str]:
+    """The verdict, then a line for each figure that regressed, could not be decided or improved, the worst first; then what was not
+    compared and why, and what is new. At most about ``most`` lines: the rest is counted. Empty where nothing was compared.
+
+    ``tests`` may be an iterator: it is taken once, and no more of them than are shown are held.
+    """
+    found = Comparisons()
+    worst = heapq.nsmallest(most, (test for test in found.noted(tests) if _is_told(test)), key=severity)
+    if not found.any:
+        return []
+    lines = [line for test in worst for line in regression_lines(test)]
+    told = sum(found.counts.get(each, 0) for each in _TOLD)
+    return [found.headline(), *_bounded(lines, told - len(worst), most), *found.groups()]
+
+
+_TOLD: tuple[Standing, ...] = ("regressed", "inconclusive", "improved")
+
+
+def _is_told(test: TestRecord) -> bool:
+    return standing(test) in _TOLD
+
+
+def _bounded(lines: list[str], further_tests: int, most: int) -> list[str]:
+    more = [counted(len(lines) - most, "more figure")] if len(lines) > most else []
+    more += [counted(further_tests, "more test")] if further_tests else []
+    return [*lines[:most], *([f"... and {' and '.join(more)}; all of them are in the report"] if more else [])]
+
+
+def severity(test: TestRecord) -> tuple[int, float]:
+    """What tests are sorted by, the worst first: how they stand, then how far their worst figure went."""
+    changes = notable_changes(test.regression) if test.regression else []
+    return STANDINGS.index(standing(test)), -max(map(badness, changes), default=0.0)
+
+
+class Comparisons:
+    """Counts of the tests that went by, and what they were compared with. Of a million tests it holds little more than a number each."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Standing] = Counter()
+        self._references = _Names()
+        self._reasons = _Names()
+        self._new = _Names()
+        self._compared: set[int] = set()  # hashes of ids: of a test that was run again only one attempt is compared
+        self._without: set[int] = set()
+
+    def noted(self, tests: Iterable[TestRecord]) -> Iterator[TestRecord]:
+        """The same tests, each counted when it is taken."""
+        for test in tests:
+            self.note(test)
+            yield test
+
+    def note(self, test: TestRecord) -> None:
+        """Count one more test."""
+        regression, number = test.regression, hash(test.nodeid)
+        if regression is None:
+            if number not in self._without and number not in self._compared:
+                self._new.add("", test.nodeid)
+            self._without.add(number)
+            return
+        found = standing(test)
+        self._compared.add(number)
+        self._counts[found] += 1
+        if regression.reference is not None:
+            self._references.add(reference_name(regression.reference), test.nodeid)
+        if found == "not compared":
+            self._reasons.add(why_not(regression), test.nodeid)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was compared, or was to be."""
+        return bool(self._compared)
+
+    @property
+    def counts(self) -> dict[Standing, int]:
+        """How many tests stand how, the worst first; nothing where nothing was compared."""
+        counts = {**self._counts, "new": len(self._without - self._compared)} if self.any else {}
+        return {found: counts[found] for found in STANDINGS if counts.get(found)}
+
+    def headline(self) -> str:
+        """The verdict in one line: ``1 regressed, 2 improved, 40 no worse; compared with main@0123abc``."""
+        if not self.any:
+            return "nothing was compared"
+        told = ", ".join(f"{count} {found}" for found, count in self.counts.items())
+        references = ", ".join(self._references.counts)
+        return f"{told}; compared with {references}" if references else told
+
+    def groups(self) -> Iterator[str]:
+        """What was not compared, by its reasons, and what is new: a line each, with the first few names."""
+        for reason, count in self._reasons.counts.items():
+            yield f"{reason}: {self._reasons.named(reason, count)}"
+        if new := self.counts.get("new"):
+            yield f"new, with nothing to compare with: {self._new.named('', new)}"
+
+
+class _Names:
+    """Counts of tests by a text, with the first few ids of each; texts beyond the first few are counted together."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, list[str]] = {}
+
+    def add(self, text: str, nodeid: str) -> None:
+        text = text if text in self.counts or len(self.counts) < _MOST_GROUPS else _OTHERS
+        self.counts[text] += 1
+        first = self._first.setdefault(text, [])
+        if len(first) < _MOST_NAMES:
+            first.append(short_id(nodeid))
+
+    def named(self, text: str, count: int) -> str:
+        names = ", ".join(self._first[text])
+        return names + (f" and {count - _MOST_NAMES} more" if count > _MOST_NAMES else "")
