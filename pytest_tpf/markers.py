@@ -83,6 +83,18 @@ def _labels(value: Any) -> str | None:
     return None if good else f"needs a dict of texts, not {value!r}"
 
 
+def _thresholds(value: Any) -> str | None:
+    from pytest_tpf.judge.thresholds import EXAMPLE, parse_thresholds
+
+    if not isinstance(value, str):
+        return f'needs a text such as "{EXAMPLE}", not {value!r}'
+    try:
+        parse_thresholds(value)
+    except ValueError as error:
+        return f"is not usable: {error}"
+    return None
+
+
 KEYWORDS: tuple[Keyword, ...] = (
     Keyword("max_joules_per_token", _positive, "energy budget (J per output token) at `boundary`"),
     Keyword("max_joules_per_accepted_token", _positive, "energy budget (J per output token of requests that met every target)"),
@@ -99,6 +111,7 @@ KEYWORDS: tuple[Keyword, ...] = (
     Keyword("max_facility_power_w", _positive, "mean IT power times PUE (W)"),
     Keyword("binding", _constraints, "the constraint expected to bind: a name or a tuple of names"),
     Keyword("boundary", _one_of(BOUNDARIES), '"device", "it" (default) or "facility": where energy budgets are taken'),
+    Keyword("max_regression", _thresholds, 'changes that are regressions of this test, e.g. "joules_per_token:3%", or "off"'),
     Keyword("rounds", _whole_from(1), "exactly this many rounds; on a marker-only test the body is repeated"),
     Keyword("warmup", _whole_from(0), "calls before the first round"),
     Keyword("max_time_s", _positive, "longest time to spend on rounds (s)"),
@@ -136,6 +149,7 @@ class Marker:
     warmup: int | None = None
     max_time_s: float | None = None
     target_ci: float | None = None
+    max_regression: str | None = None
     group: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
     model: str | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_tpf.judge.budgets import is_undecided
 from pytest_tpf.judge.steady import changing_head
-from pytest_tpf.measure.rounds import MIN_ROUNDS, Effort, calls_per_round, rounds_wanted
+from pytest_tpf.measure.rounds import Effort, calls_per_round, rounds_wanted
 from pytest_tpf.observation import Ledger, MeasuredRound, Observation, Quality, Surroundings, tokens_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Bench(Protocol):
     def evaluate(self, measurement: Measurement, refreshes: int = 1) -> TestRecord:
         """Compute the record of what was measured so far, after ``refreshes`` of the slowest counter."""
 
+    def asks_for_more(self, measurement: Measurement) -> bool:
+        """Whether the same is to be measured once more: it looks worse than it was, or it is to become what later runs are held against."""
+
 
 class Measurement:
     """The measuring state of one test. Instants are ``time.perf_counter()`` seconds."""
@@ -60,10 +63,12 @@ class Measurement:
         self._calls_per_round = 1
         self._warmup_rounds = 0
         self._dropped_rounds = 0
+        self.remeasured_rounds = 0
         self._warmup: list[tuple[Generation, ...]] = []
         self._is_repeated = False
         self._call_start_s = self._run_start_s = time.perf_counter()
         self._call_end_s: float | None = None
+        self._is_running = False
 
     def observation(self) -> Observation:
         """What was seen so far."""
@@ -91,12 +96,20 @@ class Measurement:
         self._rounds.clear()
         self._call_start_s = self._run_start_s = self._open_round()
         self._call_end_s = None
+        self._is_running = True
 
     def end_run(self) -> None:
         """The body has run once. Where it drew no window of its own, that run was a round."""
+        if not self._is_running:
+            return
         if not self.drawn:
             self._close_round(self._run_start_s, calls=1)
-        self._run_start_s = self._call_end_s = time.perf_counter()
+        self._call_end_s = time.perf_counter()
+        self._is_running = False
+
+    def _run_again(self) -> None:
+        self._run_start_s = self._open_round()
+        self._is_running = True
 
     def further_runs(self) -> Iterator[None]:
         """Yields each time a marker-only test's body must run again: its first runs may be warm-ups, whose figures are dropped."""
@@ -105,13 +118,21 @@ class Measurement:
             if self.drawn:
                 return
             self._is_repeated = True
+            self.end_run()
             if done <= warmup:
                 self._warmup_rounds += 1
                 self._warmup += [each.generations for each in self._rounds]
                 self.start_call()
             else:
-                self.end_run()
+                self._run_again()
             yield
+        self.end_run()
+        if rounds > 1 and not self.drawn and self._bench.asks_for_more(self):
+            self.remeasured_rounds = rounds
+            for _ in range(rounds):
+                self.end_run()
+                self._run_again()
+                yield
 
     # --- windows, as the fixture draws them ---------------------------------------------------------------------------
 
@@ -148,6 +169,17 @@ class Measurement:
             if len(self._rounds) == wanted:
                 latest, wanted = self._planned(started_s)
             progress(latest, len(self._rounds), wanted)
+        yield from self._once_more(progress)
+
+    def _once_more(self, progress: Progress) -> Generator[None, None, None]:
+        """As many rounds again, where somebody asks for them."""
+        first = len(self._rounds)
+        if not self._bench.asks_for_more(self):
+            return
+        while self.remeasured_rounds < first:
+            yield from self._round()
+            self.remeasured_rounds += 1
+            progress(None, first + self.remeasured_rounds, 2 * first)
 
     def _round(self) -> Generator[None, None, None]:
         start_s, called = self._open_round(), 0
@@ -186,9 +218,10 @@ class Measurement:
         head = changing_head(known) if len(known) == len(self._rounds) else 0
         if not head:
             return wanted
-        if len(self._rounds) - head < MIN_ROUNDS:
+        least = self.effort.least
+        if len(self._rounds) - head < least:
             is_time_left = time.perf_counter() - started_s < self.effort.max_time_s
-            return max(wanted, head + MIN_ROUNDS) if is_time_left else wanted
+            return max(wanted, head + least) if is_time_left else wanted
         del self._rounds[:head]
         self._warmup_rounds += head
         self._dropped_rounds += head

@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 class Option:
     """``--tpf-NAME`` and the ini key ``tpf_NAME``; ``parse`` turns the user's text into the setting or raises ValueError.
 
+    ``bare``: what the option means where its value is left out on the command line.
     A plain class: every pytest run makes it, and a named tuple costs ten times as much to make.
     """
 
-    __slots__ = ("choices", "help", "metavar", "name", "parse")
+    __slots__ = ("bare", "choices", "help", "metavar", "name", "parse")
 
     def __init__(
-        self, name: str, parse: Callable[[str], Any], metavar: str | None, help: str, choices: tuple[str, ...] | None = None
+        self,
+        name: str,
+        parse: Callable[[str], Any],
+        metavar: str | None,
+        help: str,
+        choices: tuple[str, ...] | None = None,
+        bare: str | None = None,
     ) -> None:
-        self.name, self.parse, self.metavar, self.help, self.choices = name, parse, metavar, help, choices
+        self.name, self.parse, self.metavar, self.help, self.choices, self.bare = name, parse, metavar, help, choices, bare
 
     @property
     def key(self) -> str:
@@ -54,6 +61,18 @@ def _number(low: float, high: float = math.inf, *, low_is_in: bool = False) -> C
         return value
 
     return parse
+
+
+def _words(text: str) -> str:
+    if len(text.strip()) < 3:
+        raise ValueError("expected a reason in words: whoever reviews the baseline reads it")
+    return " ".join(text.split())
+
+
+def _thresholds(text: str) -> Any:
+    from pytest_tpf.judge.thresholds import parse_thresholds
+
+    return parse_thresholds(text)
 
 
 def _seconds(text: str) -> float:
@@ -91,6 +110,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("warmup", _whole(0), "N", "calls before the first round of tpf(fn) (default 1)"),
     Option("max-time", _number(0.0), "SECONDS", "longest time to spend on the rounds of one test (default 5)"),
     Option("target-ci", _number(0.0, 1.0), "FRACTION", "stop when the 95%% interval of J/token is this narrow (default 0.05)"),
+    Option("baseline", str, "FILE", "compare with the reviewed baseline in FILE, and fail on regressions"),
+    Option("accept", _words, "REASON", "measure twice and renew the entries of --tpf-baseline, for this reason"),
+    Option("save", str, "NAME", "keep the report in the history, under NAME if one is given", bare="-"),
+    Option("compare", str, "REF", "compare with a saved name, a branch, a commit, latest (default), or a report file", bare="latest"),
+    Option("compare-across", _flag, None, "compare although hardware, model or work differ, and say what does"),
+    Option("compare-runs", _whole(1), "N", "runs of a branch or a name to compare with, at most (default 20)"),
+    Option("fail", _thresholds, "EXPR", "changes that are regressions, e.g. joules_per_token:5%%,ttft_s:10%%,quality:0.01"),
+    Option("storage", str, "URL", "where the history is: sqlite:///FILE or postgresql://... (default .tpf/history.db)"),
+    Option("markdown", str, "PATH", "write a summary in Markdown to PATH; also goes to $GITHUB_STEP_SUMMARY where that is set"),
     Option("gate", str, None, "verdicts that could not be reached: red (default where CI is set) or a warning", ("strict", "warn")),
     Option("columns", _names, "LIST", "columns of the table"),
     Option("sort", str, "COLUMN", "sort the table by this column (default: worst first)"),
@@ -112,7 +140,8 @@ def add_options(parser: pytest.Parser) -> None:
         if option.is_flag:
             group.addoption(flag, dest=dest, action="store_const", const="true", default=None, help=option.help)
         else:
-            group.addoption(flag, dest=dest, metavar=option.metavar, choices=option.choices, default=None, help=option.help)
+            optional: dict[str, Any] = {} if option.bare is None else {"nargs": "?", "const": option.bare}
+            group.addoption(flag, dest=dest, metavar=option.metavar, choices=option.choices, default=None, help=option.help, **optional)
         parser.addini(dest, option.help.replace("%%", "%"), type="string", default="")
     # The ini file may say plain `tpf = off`.
     parser.addini("tpf", "off = run marked tests as if the plugin were absent", type="string", default="")

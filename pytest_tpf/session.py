@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import platform
@@ -17,12 +18,13 @@ from pytest_tpf.evaluate import evaluate
 from pytest_tpf.evaluate.context import Context, Identity, IdlePower
 from pytest_tpf.evaluate.idle import idle_power
 from pytest_tpf.idle import IdleWatch
+from pytest_tpf.judge.regression import NEEDED
 from pytest_tpf.machine import cpu_busy_share
 from pytest_tpf.measure.crosscheck import sees_part_of_time
 from pytest_tpf.measure.energy import shortest_window_s
 from pytest_tpf.measure.exclusive import Turn, exclusive
 from pytest_tpf.measure.gauge import SLOWEST_REFRESH_S
-from pytest_tpf.measure.rounds import Effort
+from pytest_tpf.measure.rounds import MIN_ROUNDS, Effort
 from pytest_tpf.measure.sampler import Sampler, SamplerUnavailable
 from pytest_tpf.measure.trace import Recording
 from pytest_tpf.measurement import Measurement
@@ -30,10 +32,11 @@ from pytest_tpf.meters.protocol import MeterOptions
 from pytest_tpf.observation import Surroundings
 from pytest_tpf.production.calibration import Calibration, cpu_key, gpu_key, load_calibration
 from pytest_tpf.records import Facility, TestRecord
-from pytest_tpf.report.environment import imported_software
+from pytest_tpf.report.environment import fingerprint_here, imported_software
 from pytest_tpf.runfacts import RunFacts
 
 if TYPE_CHECKING:
+    from pytest_tpf.comparing import Comparing
     from pytest_tpf.markers import Marker
     from pytest_tpf.settings import Settings
 
@@ -47,8 +50,11 @@ LEAST_ROUND_S = 0.05
 class Session:
     """Measures tests in this process. The sampler starts with the first measured test, not before."""
 
-    def __init__(self, settings: Settings, facility: Facility, extra_engines: Sequence[Engine] = ()) -> None:
+    def __init__(
+        self, settings: Settings, facility: Facility, extra_engines: Sequence[Engine] = (), comparing: Comparing | None = None
+    ) -> None:
         self._settings = settings
+        self._comparing = comparing
         self._facility = facility
         self._engines = list({engine.name: engine for engine in (*load_engines(), *extra_engines)}.values())
         self._sampler = Sampler(settings.meter, _meter_options(settings))
@@ -106,6 +112,7 @@ class Session:
             warmup=ours.warmup if marker.warmup is None else marker.warmup,
             max_time_s=ours.max_time if marker.max_time_s is None else marker.max_time_s,
             target_ci=ours.target_ci if marker.target_ci is None else marker.target_ci,
+            least=MIN_ROUNDS if self._comparing is None else max(MIN_ROUNDS, NEEDED),
         )
 
     @contextmanager
@@ -166,6 +173,21 @@ class Session:
         surroundings = dataclasses.replace(measurement.surroundings, after=after)
         context = self._context(recording, measurement.contended, surroundings)
         return evaluate(observation, identity, measurement.marker, context, measurement.extra)
+
+    def asks_for_more(self, measurement: Measurement) -> bool:
+        """Whether what was measured looks worse than it was, or is to be accepted, so that it is measured once more."""
+        return self._comparing is not None and self._comparing.asks_for_more(self.evaluate(measurement), self.fingerprint)
+
+    def compared(self, test: TestRecord, measurement: Measurement) -> TestRecord:
+        """The record with what became of the test since it was measured before."""
+        if self._comparing is None:
+            return test
+        return dataclasses.replace(test, regression=self._comparing.compared(test, self.fingerprint, measurement.remeasured_rounds))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """This machine's hardware fingerprint; known once the meters are open."""
+        return fingerprint_here(self.facts.accelerators)
 
     # --- the sampler --------------------------------------------------------------------------------------------------
 

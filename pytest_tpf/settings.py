@@ -11,6 +11,8 @@ from pytest_tpf.options import OPTIONS, Option, ini_says_off
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_tpf.judge.thresholds import Threshold
+
 
 class Settings(NamedTuple):
     """Every option, resolved: command line over ini over default. Paths are as given; None means not set."""
@@ -27,6 +29,15 @@ class Settings(NamedTuple):
     warmup: int = 1
     max_time: float = 5.0
     target_ci: float = 0.05
+    baseline: str | None = None
+    accept: str | None = None
+    save: str | None = None
+    compare: str | None = None
+    compare_across: bool = False
+    compare_runs: int = 20
+    fail: tuple[Threshold, ...] | None = None
+    storage: str | None = None
+    markdown: str | None = None
     gate: str = "warn"
     columns: tuple[str, ...] = ()
     sort: str | None = None
@@ -37,6 +48,20 @@ class Settings(NamedTuple):
     junit_properties: bool = False
     all: bool = False
     off: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether tests are compared with what they were."""
+        return self.baseline is not None or self.compare is not None
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """Which changes are regressions: a baseline guards joules per token even where nobody says so, a comparison only tells."""
+        from pytest_tpf.judge.thresholds import DEFAULT
+
+        if self.fail is not None:
+            return self.fail
+        return DEFAULT if self.baseline is not None else ()
 
 
 class OptionError(ValueError):
@@ -57,9 +82,20 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
             mistakes.append(f"{where}: {text!r} is not usable: {error}")
     if ini_says_off(config):
         values["off"] = True
+    settings = Settings(**values)
+    mistakes += _contradictions(settings)
     if mistakes:
         raise OptionError("\n".join(mistakes))
-    return _with_prometheus(_with_replay(Settings(**values)))
+    return _with_prometheus(_with_replay(settings))
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    found = []
+    if settings.accept is not None and settings.baseline is None:
+        found.append("--tpf-accept renews a baseline: name its file with --tpf-baseline FILE")
+    if settings.fail and not settings.compares:
+        found.append("--tpf-fail needs something to compare with: --tpf-baseline FILE or --tpf-compare REF")
+    return found
 
 
 def _with_replay(settings: Settings) -> Settings:

@@ -34,6 +34,9 @@ class Meter:
     def shortest_window_s(self) -> float:
         return 0.001
 
+    def asks_for_more(self, measurement: Measurement) -> bool:
+        return False
+
     def evaluate(self, measurement: Measurement, refreshes: int = 1) -> TestRecord:
         seen = measurement.observation()
         if self.falls_at_s is None and len(seen.rounds) >= self._costly_rounds:

@@ -12,12 +12,13 @@ MAX_ROUNDS = 1000
 
 @record
 class Effort:
-    """What the user will spend: ``rounds`` exactly, or as many as ``target_ci`` needs within ``max_time_s``."""
+    """What the user will spend: ``rounds`` exactly, or as many as ``target_ci`` needs within ``max_time_s``, but ``least`` in any case."""
 
     rounds: int | None
     warmup: int
     max_time_s: float
     target_ci: float
+    least: int = MIN_ROUNDS
 
 
 def calls_per_round(call_s: float, shortest_round_s: float) -> int:
@@ -34,8 +35,8 @@ def rounds_wanted(effort: Effort, done: int, round_s: float, spent_s: float, hal
     """
     if effort.rounds is not None:
         return max(done, effort.rounds)
-    if done < MIN_ROUNDS:
-        return MIN_ROUNDS
+    if done < effort.least:
+        return effort.least
     affordable = done + max(0, math.floor((effort.max_time_s - spent_s) / max(round_s, 1e-9)))
     needed = 2 * done if half_width is None or undecided else math.ceil(done * (half_width / effort.target_ci) ** 2)
     return max(done, min(needed, affordable, MAX_ROUNDS))

@@ -71,6 +71,11 @@ def hardware_fingerprint(cpu: Cpu, accelerators: Sequence[Accelerator]) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
+def fingerprint_here(accelerators: Sequence[Accelerator]) -> str:
+    """The fingerprint of this machine with these accelerators."""
+    return hardware_fingerprint(_host().cpu, accelerators)
+
+
 def _gibibytes(size_bytes: int | None) -> str:
     return "?" if size_bytes is None else str(round(size_bytes / 2**30))
 

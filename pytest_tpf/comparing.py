@@ -1,0 +1,122 @@
+"""What this run is compared with: found before a joule is spent, asked after each test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_tpf.history.identity import key_of
+from pytest_tpf.history.references import Earlier, FromBaseline, FromHistory, FromReport, Samples, looks_like_a_file
+from pytest_tpf.judge.comparison import Terms, compare_test, not_compared
+from pytest_tpf.judge.contrast import RunNoise, run_noise
+from pytest_tpf.judge.regression import NEEDED
+from pytest_tpf.judge.sample import sample_of
+from pytest_tpf.judge.thresholds import METRICS, Threshold
+from pytest_tpf.records import Regression, TestRecord
+
+if TYPE_CHECKING:
+    from pytest_tpf.history.entries import BaselineFile
+    from pytest_tpf.settings import Settings
+
+
+class ComparingError(Exception):
+    """What the run is to be compared with isn't there, or can't be read; one line that says what to do."""
+
+
+def open_earlier(settings: Settings, folder: Path) -> Earlier:
+    """What the options name; relative paths are taken from ``folder``.
+
+    Raises:
+        ComparingError: it can't be read.
+    """
+    from pytest_tpf.report.errors import ReportError
+
+    try:
+        if settings.baseline is not None:
+            return FromBaseline(settings.baseline, read_accepted(settings, folder))
+        ref = str(settings.compare)
+        if looks_like_a_file(str(folder / ref)):
+            return FromReport(ref, folder / ref)
+    except ReportError as error:
+        option = "--tpf-compare" if settings.baseline is None else "--tpf-baseline"
+        raise ComparingError(f"{option}: {error}") from None
+    if (folder / ref).is_dir():
+        raise ComparingError(f"--tpf-compare: {ref} is a folder, not a reference; name the tests first, or write --tpf-compare=REF")
+    return open_history(settings, folder)
+
+
+def read_accepted(settings: Settings, folder: Path) -> BaselineFile:
+    """The baseline file; an empty one where it is to be made.
+
+    Raises:
+        ComparingError: there is none, and nobody makes one.
+        ReportError: it can't be read.
+    """
+    from pytest_tpf.history.baseline import read_baseline
+    from pytest_tpf.history.entries import BaselineFile
+
+    found = read_baseline(folder / str(settings.baseline))
+    if found is None and settings.accept is None:
+        raise ComparingError(f'--tpf-baseline: there is no {settings.baseline}; make it with --tpf-accept "first baseline"')
+    return found or BaselineFile()
+
+
+def open_history(settings: Settings, folder: Path) -> FromHistory:
+    """The runs that ``--tpf-compare`` names. Raises ComparingError where the history can't be opened."""
+    from pytest_tpf.history.errors import HistoryError
+    from pytest_tpf.history.storage import DEFAULT_URL, open_store
+
+    try:
+        store = open_store(settings.storage or DEFAULT_URL, folder)
+    except HistoryError as error:
+        raise ComparingError(f"--tpf-compare {settings.compare}: {error}") from None
+    return FromHistory(str(settings.compare), store, settings.compare_runs, across=settings.compare_across)
+
+
+class Comparing:
+    """Compares each test of this process with what it was.
+
+    ``thresholds``: of the tests that are to be measured, by their keys. Everything earlier is read with the first test, when the hardware
+    is known.
+    """
+
+    def __init__(self, settings: Settings, earlier: Earlier, thresholds: Mapping[str, tuple[Threshold, ...]]) -> None:
+        self._settings, self._earlier, self._thresholds = settings, earlier, thresholds
+        self._samples: Samples | None = None
+        self._broken: str | None = None
+        self._noises: dict[str, RunNoise] = {}
+        self._family = 1
+
+    def asks_for_more(self, test: TestRecord, fingerprint: str) -> bool:
+        """Whether it looks worse, or too uncertain to tell, and more rounds could tell; a test that is to be accepted is measured twice."""
+        if self._settings.accept is not None:
+            return True
+        regression = self.compared(test, fingerprint, 0)
+        changes = regression.changes if regression else ()
+        return any(each.verdict in ("fail", "inconclusive") and each.reference_rounds >= NEEDED for each in changes)
+
+    def compared(self, test: TestRecord, fingerprint: str, remeasured: int) -> Regression | None:
+        """``test`` against what it was; None where it is new and that is fine."""
+        key = key_of(test.nodeid, test.labels)
+        earlier = self._read(fingerprint).get(key)
+        if not earlier:
+            absent = not_compared(f"not compared: {self._broken}") if self._broken else self._earlier.absent(key, fingerprint)
+            return absent and dataclasses.replace(absent, remeasured_rounds=remeasured)
+        thresholds = self._thresholds.get(key, self._settings.thresholds)
+        terms = Terms(thresholds=thresholds, family=self._family, noises=self._noises, across=self._settings.compare_across)
+        return compare_test(sample_of(test, key, fingerprint), earlier, terms, self._earlier.reference(earlier), remeasured)
+
+    def _read(self, fingerprint: str) -> Samples:
+        if self._samples is None:
+            from pytest_tpf.history.errors import HistoryError
+
+            try:
+                self._samples = self._earlier.samples(self._thresholds, fingerprint)
+            except HistoryError as error:
+                self._samples, self._broken = {}, str(error)
+            watched = {each.metric for thresholds in self._thresholds.values() for each in thresholds}
+            self._noises = {name: run_noise(self._samples.values(), name) for name in watched if METRICS[name].amounts}
+            self._family = sum(len(self._thresholds[key]) for key in self._samples)
+        return self._samples
