@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pytest_tpf.records import Distribution, TestRecord, record
 from pytest_tpf.report.errors import ReportError
+from pytest_tpf.report.regressions import amount, badness, headline_change, is_energy, severity, standing
 from pytest_tpf.report.text import UNKNOWN, energy, number, percent, plain, shortened, si
 
 
@@ -68,6 +69,27 @@ def _rank(test: TestRecord) -> int:
     return _VERDICT_RANK["pass" if _expected_to_fail(test) else test.verdict]
 
 
+def _regression_rank(test: TestRecord) -> int:
+    return _VERDICT_RANK[test.regression.verdict if test.regression else "pass"]
+
+
+def _change(test: TestRecord) -> str:
+    """The change that stands for the test: ``+12% !`` regressed, ``+4.0% ?`` inconclusive, ``-3.0%`` no worse; ``?`` not compared."""
+    if test.regression is None:
+        return UNKNOWN
+    mark = {"regressed": " !", "inconclusive": " ?"}.get(standing(test), "")
+    change = headline_change(test.regression)
+    if change is None or change.change is None:
+        return mark.strip() or "?"
+    estimated = " est." if test.energy.trust == "estimated" and is_energy(change.metric) else ""
+    return f"{amount(change, change.change, short=True)}{mark}{estimated}"
+
+
+def _change_value(test: TestRecord) -> float | None:
+    change = headline_change(test.regression) if test.regression else None
+    return None if change is None or change.change is None else badness(change)
+
+
 def _p95(distribution: Distribution | None) -> float | None:
     return distribution.p95 if distribution else None
 
@@ -99,6 +121,13 @@ _COLUMNS = (
         cell=lambda test: "xfail" if _expected_to_fail(test) else _VERDICT_TEXT[test.verdict],
         value=_rank,
         worst="low",
+    ),
+    Column(
+        key="change",
+        heading="change",
+        help="the worst change against the reference: ! regressed, ? inconclusive; sorted in multiples of its threshold",
+        cell=_change,
+        value=_change_value,
     ),
     _energy("J", "joules", "energy of the counted window at the IT boundary", "J", lambda test: test.energy.it_j),
     _energy("J (net)", "net_joules", "the same without idle power", "J", lambda test: test.energy.net_j),
@@ -142,16 +171,18 @@ _COLUMNS = (
 )
 COLUMNS = {column.key: column for column in _COLUMNS}
 DEFAULT_COLUMNS = ("name", "joules_per_token", "tokens_per_second", "binding", "quality", "trust", "verdict")
+COMPARED_COLUMNS = ("name", "joules_per_token", "tokens_per_second", "binding", "quality", "change", "verdict")
+"""The default where tests were compared: trust makes room for the change, for what is no measurement says so beside its energy."""
 WORST_FIRST = "worst"
 
 
-def chosen_columns(keys: Sequence[str] = ()) -> tuple[Column, ...]:
+def chosen_columns(keys: Sequence[str] = (), *, compared: bool = False) -> tuple[Column, ...]:
     """The columns with these keys, in this order; the default ones where none are named.
 
     Raises:
         ReportError: a key that no column has, with the nearest one.
     """
-    return tuple(COLUMNS[_known(key, COLUMNS, "column")] for key in (keys or DEFAULT_COLUMNS))
+    return tuple(COLUMNS[_known(key, COLUMNS, "column")] for key in (keys or (COMPARED_COLUMNS if compared else DEFAULT_COLUMNS)))
 
 
 def sorted_tests(tests: Iterable[TestRecord], sort: str | None = None, most: int = 0) -> list[TestRecord]:
@@ -170,7 +201,7 @@ def _order(sort: str | None) -> Callable[[TestRecord], Any]:
     """What tests are sorted by, the least first."""
     if sort in (None, WORST_FIRST):
         by_energy = _order("joules_per_token")
-        return lambda test: (_rank(test), by_energy(test))
+        return lambda test: (min(_rank(test), _regression_rank(test)), severity(test), by_energy(test))
     column = COLUMNS[_known(sort.removeprefix("-"), [*COLUMNS, WORST_FIRST], "column to sort by")]
     step = -1 if (column.worst == "high") != sort.startswith("-") else 1
 

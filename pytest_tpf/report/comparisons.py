@@ -10,10 +10,9 @@ from pytest_tpf.records import TestRecord
 from pytest_tpf.report.regressions import (
     STANDINGS,
     Standing,
-    badness,
-    notable_changes,
     reference_name,
     regression_lines,
+    severity,
     short_id,
     standing,
     why_not,
@@ -38,7 +37,7 @@ def summary_lines(tests: Iterable[TestRecord], most: int = MOST_LINES) -> list[s
         return []
     lines = [line for test in worst for line in regression_lines(test)]
     told = sum(found.counts.get(each, 0) for each in _TOLD)
-    return [found.headline(), *_bounded(lines, told - len(worst), most), *found.groups()]
+    return [found.headline(), *_bounded(lines, told - len(worst), most), *(f"{name}: {text}" for name, text in found.groups())]
 
 
 _TOLD: tuple[Standing, ...] = ("regressed", "inconclusive", "improved")
@@ -52,12 +51,6 @@ def _bounded(lines: list[str], further_tests: int, most: int) -> list[str]:
     more = [counted(len(lines) - most, "more figure")] if len(lines) > most else []
     more += [counted(further_tests, "more test")] if further_tests else []
     return [*lines[:most], *([f"... and {' and '.join(more)}; all of them are in the report"] if more else [])]
-
-
-def severity(test: TestRecord) -> tuple[int, float]:
-    """What tests are sorted by, the worst first: how they stand, then how far their worst figure went."""
-    changes = notable_changes(test.regression) if test.regression else []
-    return STANDINGS.index(standing(test)), -max(map(badness, changes), default=0.0)
 
 
 class Comparisons:
@@ -104,20 +97,32 @@ class Comparisons:
         counts = {**self._counts, "new": len(self._without - self._compared)} if self.any else {}
         return {found: counts[found] for found in STANDINGS if counts.get(found)}
 
-    def headline(self) -> str:
-        """The verdict in one line: ``1 regressed, 2 improved, 40 no worse; compared with main@0123abc``."""
-        if not self.any:
-            return "nothing was compared"
-        told = ", ".join(f"{count} {found}" for found, count in self.counts.items())
-        references = ", ".join(self._references.counts)
-        return f"{told}; compared with {references}" if references else told
+    @property
+    def references(self) -> str:
+        """What tests were compared with: ``main@0123abc``; empty where nothing was found."""
+        return ", ".join(self._references.counts)
 
-    def groups(self) -> Iterator[str]:
-        """What was not compared, by its reasons, and what is new: a line each, with the first few names."""
+    @property
+    def verdict(self) -> str:
+        """``1 regressed, 2 improved, 40 no worse``."""
+        return ", ".join(f"{count} {found}" for found, count in self.counts.items())
+
+    def headline(self) -> str:
+        """The verdict, and what it was reached against, in one line."""
+        return f"{self.verdict}; compared with {self.references}" if self.references else self.verdict
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """The verdict and the groups for the foot of a table; nothing where nothing was compared."""
+        if self.any:
+            yield f"against {self.references or 'earlier runs'}", self.verdict
+            yield from self.groups()
+
+    def groups(self) -> Iterator[tuple[str, str]]:
+        """What was not compared, by its reasons, and what is new: (what, a line of text with the first few names)."""
         for reason, count in self._reasons.counts.items():
-            yield f"{reason}: {self._reasons.named(reason, count)}"
+            yield "not compared", f"{reason}: {self._reasons.named(reason, count)}"
         if new := self.counts.get("new"):
-            yield f"new, with nothing to compare with: {self._new.named('', new)}"
+            yield "new", f"nothing to compare with: {self._new.named('', new)}"
 
 
 class _Names:

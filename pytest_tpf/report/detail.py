@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_tpf.records import BudgetResult, Ceiling, Conditions, DeviceState, Distribution, Goodput, TestRecord
+from pytest_tpf.report.regressions import full_lines
 from pytest_tpf.report.text import UNKNOWN, energy, number, percent, plain, shortened, si
 
 _LABEL = 40
@@ -36,6 +37,7 @@ def render_test(test: TestRecord, width: int = 80) -> list[str]:
         lines += ["", name, *_record(getattr(test, name), test.energy.trust, "  ")]
     lines += _block("conditions", list(_conditions(test.conditions)))
     lines += _block("budgets", [_budget(budget, test.energy.trust) for budget in test.budgets])
+    lines += _block("regression", full_lines(test))
     lines += _block("rounds", _rounds(test))
     lines += _block("warnings", list(test.warnings))
     lines += _block("extra", [f"{name}: {json.dumps(value)[:1000]}" for name, value in test.extra.items()])

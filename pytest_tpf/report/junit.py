@@ -1,8 +1,11 @@
-"""The mandated figures as JUnit properties; pure."""
+"""The mandated figures, and how they compare with earlier runs, as JUnit properties; pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pytest_tpf.records import TestRecord
+from pytest_tpf.report.regressions import reference_name, standing, word
 
 
 def junit_properties(test: TestRecord) -> list[tuple[str, str]]:
@@ -28,5 +31,21 @@ def junit_properties(test: TestRecord) -> list[tuple[str, str]]:
         ("ttft_p95_s", latency.ttft_p95_s),
         ("tpot_p50_s", latency.tpot_p50_s),
         ("tpot_p95_s", latency.tpot_p95_s),
+        *_comparison(test),
     ]
     return [(f"tpf_{name}", str(value)) for name, value in figures if value is not None]
+
+
+def _comparison(test: TestRecord) -> Iterator[tuple[str, float | str | None]]:
+    """Changes are fractions of the reference, or in the metric's unit where the threshold is: the name says which."""
+    regression = test.regression
+    if regression is None:
+        return
+    yield "comparison", standing(test)
+    yield "comparison_reference", reference_name(regression.reference) if regression.reference else None
+    yield "comparison_reason", regression.reason
+    for change in regression.changes:
+        name = f"{change.metric}_change" + ("_fraction" if change.kind == "relative" else "")
+        low, high = change.ci95 or (None, None)
+        yield from ((name, change.change), (f"{name}_ci95_low", low), (f"{name}_ci95_high", high))
+        yield f"{change.metric}_comparison", word(change) or None

@@ -44,21 +44,20 @@ def word(change: Change) -> str:
     return "regressed" if change.verdict == "fail" else change.verdict.replace("_", " ")
 
 
-def amount(change: Change, value: float, sign: Literal["+", ""] = "+") -> str:
+def amount(change: Change, value: float, sign: Literal["+", ""] = "+", *, short: bool = False) -> str:
     """A change, an end of its interval or a threshold, as a percentage or in the metric's unit, as ``change`` has it."""
     if change.kind == "relative":
-        return _percentage(value, sign)
+        return _percentage(value, sign, short)
     unit = _unit(change.metric)
-    return f"{value + 0.0:{sign}.3g}" + (f" {unit}" if unit else "")
+    return f"{value + 0.0:{sign}.{2 if short else 3}g}" + (f" {unit}" if unit and not short else "")
 
 
-def _percentage(fraction: float, sign: str) -> str:
-    hundredfold = 100 * fraction + 0.0  # no negative zero
+def _percentage(fraction: float, sign: str, short: bool) -> str:
+    hundredfold = 100 * fraction
     if abs(hundredfold) >= 10_000:
-        return f"{hundredfold:{sign}.3g}%"
-    digits = 0 if abs(hundredfold) >= 1000 else 1
-    text = f"{hundredfold:{sign}.{digits}f}"
-    return f"{text.removesuffix('.0') if not sign else text}%".replace("-0.0%", "+0.0%")
+        return f"{hundredfold:{sign}.{2 if short else 3}g}%"
+    is_whole = abs(hundredfold) >= (9.95 if short else 999.5) or (not sign and f"{hundredfold:.1f}".endswith(".0"))
+    return f"{hundredfold:{sign}.{0 if is_whole else 1}f}%".replace("-0.0%", "+0.0%")
 
 
 def _unit(metric: str) -> str:
@@ -132,13 +131,13 @@ def regression_lines(test: TestRecord) -> list[str]:
     if regression is None:
         return []
     if regression.reason is not None and not regression.changes:
-        return [f"{name} {why_not(regression)}"]
+        return [f"{name} not compared: {why_not(regression)}"]
     return [f"{name} {word(change)}: {_line_of(change, test, regression)}" for change in notable_changes(regression)]
 
 
 def why_not(regression: Regression) -> str:
-    """``not compared: hardware is ..., was ...``."""
-    return f"not compared: {plain(regression.reason or 'no reason is given').removeprefix('not compared: ')}"
+    """Why nothing of the test was compared."""
+    return plain(regression.reason or "no reason is given").removeprefix("not compared: ")
 
 
 def short_id(nodeid: str) -> str:
@@ -178,6 +177,12 @@ def notable_changes(regression: Regression) -> list[Change]:
     """The changes a reviewer has to know of, the worst first: those with a threshold that didn't just pass."""
     judged = [change for change in regression.changes if change.threshold is not None]
     return _worst_first([change for change in judged if change.verdict != "pass" or change.improved])
+
+
+def severity(test: TestRecord) -> tuple[int, float]:
+    """What tests are sorted by, the worst first: how they stand, then how far their worst figure went."""
+    changes = notable_changes(test.regression) if test.regression else []
+    return STANDINGS.index(standing(test)), -max(map(badness, changes), default=0.0)
 
 
 _RANK = {"fail": 0, "not_measured": 1, "inconclusive": 2, "pass": 3}

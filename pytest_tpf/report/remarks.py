@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pytest_tpf.records import TestRecord
+from pytest_tpf.report.comparisons import Comparisons
 from pytest_tpf.report.text import counted, plain
 
 _MOST_NOTES = 12
@@ -17,6 +18,7 @@ class Remarks:
     def __init__(self) -> None:
         self.tests = 0
         self.boundaries: Counter[str] = Counter()
+        self.comparisons = Comparisons()
         self._unmetered: dict[str, None] = {}
         self._estimated = self._marginal = 0
         self._reasons: Counter[str] = Counter()
@@ -33,6 +35,7 @@ class Remarks:
     def _note(self, test: TestRecord) -> None:
         self.tests += 1
         self.boundaries[test.mandated.joules_per_token.boundary] += 1
+        self.comparisons.note(test)
         self._unmetered.update(dict.fromkeys(test.energy.unmetered))
         self._estimated += test.energy.trust == "estimated" and test.energy.it_j is not None
         self._marginal += any(budget.marginal and budget.reason is None for budget in test.budgets)
@@ -46,7 +49,9 @@ class Remarks:
                 self._further_notes.add(hash(warning))
 
     def facts(self) -> Iterator[tuple[str, str]]:
-        """Name and text of each remark: what was not metered, what is estimated or marginal, why energies are unknown, doubts, warnings."""
+        """Name and text of each remark: how tests compare with earlier runs, what was not metered, what is estimated or marginal, why
+        energies are unknown, doubts, warnings."""
+        yield from self.comparisons.facts()
         if self._unmetered:
             yield "not metered", ", ".join(map(plain, self._unmetered)) + "; energies leave these out"
         if self._estimated:

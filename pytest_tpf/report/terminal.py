@@ -57,7 +57,7 @@ class Gathered:
         self, meters: Sequence[MeterInfo], facility: Facility, columns: Sequence[str] = (), group_by: str | None = None, width: int = 80
     ) -> list[str]:
         """The summary; see ``render_summary``."""
-        chosen = chosen_columns(columns)
+        chosen = chosen_columns(columns, compared=self.remarks.comparisons.any)
         names = dict(zip((test.nodeid for test in self.shown), short_names([test.nodeid for test in self.shown]), strict=True))
         lines: list[str] = []
         for title, tests in grouped_tests(self.shown, group_by).items():

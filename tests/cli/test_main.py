@@ -88,7 +88,7 @@ def test_show_prints_the_environment_and_the_table():
     lines = tpf("show", GOLDEN).stdout.splitlines()
     assert lines[0] == "tpf-report 1.0.0 of 2026-01-02T03:04:05Z by pytest-tpf 0.1.0"
     assert "hardware fingerprint: 0011223344556677" in lines
-    assert any(line.startswith("test_adder_on_cpu  ~12.0 mJ est.") for line in lines)
+    assert any(line.startswith("test_adder_on_cpu     ~12.0 mJ est.") for line in lines)
     assert max(map(len, lines)) <= 80
 
 

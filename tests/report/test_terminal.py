@@ -18,14 +18,17 @@ from pytest_tpf.report.text import display_width, energy, percent, plain, short_
 from tests.report.factory import estimated_test, invalid_test, measured_test, report
 
 TABLE = """\
-test                     J/token  tok/s  binding     qual.  trust      verdict
------------------  -------------  -----  ----------  -----  ---------  ---------
-test_adder_on_cpu  ~12.0 mJ est.  2.08k  unclear         -  estimated  FAIL
-test_chat                      -   90.0  operations    0.5  -          not meas.
-test_add…atch-32]   400 mJ ±2.0%  1.06k  memory      0.958  measured   pass
+test                        J/token  tok/s  binding     qual.  change  verdict
+--------------------  -------------  -----  ----------  -----  ------  ---------
+test_adder_on_cpu     ~12.0 mJ est.  2.08k  unclear         -       -  FAIL
+test_chat                         -   90.0  operations    0.5       -  not meas.
+test_adder[batch-32]   400 mJ ±2.0%  1.06k  memory      0.958   +2.6%  pass
 boundary: it (2 tests), device (1 test)
 meters: nvml:gpu:0 (measured, every 100 ms); estimate:cpu:0 (estimated)
 facility: PUE 1.25 declared (annual, PUE2)
+against main@0123456: 2 new, 1 no worse
+new: nothing to compare with: tests/test_adder.py::test_adder_on_cpu,
+  tests/test_chat.py::test_chat
 not metered: cpu:0, dram:0; energies leave these out
 estimated: the energy of 1 of 3 tests (est.): a model of the hardware, not a
   measurement
