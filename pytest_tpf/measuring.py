@@ -10,22 +10,28 @@ import pytest
 
 from pytest_tpf.codec import as_dict
 from pytest_tpf.fixture import OffTpf, Tpf
+from pytest_tpf.history.identity import ID_LABEL, key_of
+from pytest_tpf.judge.attempts import settled
 from pytest_tpf.judge.budgets import failure_message
 from pytest_tpf.markers import Marker, MarkerError, parse_marker
 from pytest_tpf.measurement import Measurement
 from pytest_tpf.plain import json_ready
 from pytest_tpf.progress import progress_for, say_waiting
 from pytest_tpf.records import TestRecord
-from pytest_tpf.reporting import RECORD_KEY, Reporting, declared_facility, resolved_settings
+from pytest_tpf.reporting import MEASURED_KEY, RECORD_KEY, Reporting, declared_facility, resolved_settings, runs_tests
+from pytest_tpf.scope import own_nodeid
 from pytest_tpf.session import Session
 
 if TYPE_CHECKING:
+    from pytest_tpf.comparing import Comparing
     from pytest_tpf.settings import Settings
 
 MEASUREMENT = pytest.StashKey[Measurement]()
 MARKER = pytest.StashKey[Marker]()
 RECORD = pytest.StashKey[TestRecord | None]()
 MISTAKES = pytest.StashKey[tuple[str, ...]]()
+ATTEMPT = pytest.StashKey[int]()
+EARLIER = pytest.StashKey[TestRecord]()
 
 NO_TOKENS = (
     "tpf: no output tokens were counted: no known engine was seen generating, and the test counted none itself.\n"
@@ -42,6 +48,7 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     settings = resolved_settings(config)
     _check_names(settings)
     mistakes = [mistake for item in items for mistake in _attach_marker(item, every=settings.all)]
+    mistakes += _shared_ids(items)
     is_worker = hasattr(config, "workerinput")
     # A usage error in an xdist worker would be an internal error of the controller: there the mistaken tests themselves fail.
     if mistakes and not is_worker:
@@ -49,10 +56,37 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     if not any(MARKER in item.stash or MISTAKES in item.stash for item in items):
         return
     facility = declared_facility(settings)
-    if not is_worker:
-        expected = 0 if settings.all else sum(MARKER in item.stash for item in items)
-        config.pluginmanager.register(Reporting(config, settings, expected), "tpf-reporting")
-    config.pluginmanager.register(Measuring(config, settings, facility), "tpf-measuring")
+    if not is_worker and config.pluginmanager.get_plugin("tpf-reporting") is None:
+        config.pluginmanager.register(Reporting(config, settings), "tpf-reporting")
+    comparing = _comparing(config, settings, items) if settings.compares else None
+    config.pluginmanager.register(Measuring(config, settings, facility, comparing), "tpf-measuring")
+
+
+def _shared_ids(items: Sequence[pytest.Item]) -> list[str]:
+    """Two tests under one label ``id`` would be compared with each other."""
+    owners: dict[str, str] = {}
+    found = []
+    for item in items:
+        if (marker := item.stash.get(MARKER, None)) is not None and marker.labels.get(ID_LABEL):
+            nodeid = own_nodeid(item)
+            key = key_of(nodeid, marker.labels)
+            if owners.setdefault(key, nodeid) != nodeid:
+                found.append(f"{nodeid}: @pytest.mark.tpf labels={{'id': ...}} {key!r} is that of {owners[key]} already")
+    return found
+
+
+def _comparing(config: pytest.Config, settings: Settings, items: Sequence[pytest.Item]) -> Comparing:
+    """What this process compares its tests with. Raises pytest.UsageError."""
+    from pytest_tpf.comparing import Comparing, ComparingError, Places, open_earlier
+    from pytest_tpf.judge.thresholds import overridden
+
+    markers = [(own_nodeid(item), marker) for item in items if (marker := item.stash.get(MARKER, None)) is not None]
+    thresholds = {key_of(nodeid, marker.labels): overridden(settings.thresholds, marker.max_regression) for nodeid, marker in markers}
+    try:
+        earlier = open_earlier(settings, Places(called=config.invocation_params.dir, root=config.rootpath))
+    except ComparingError as error:
+        raise pytest.UsageError(str(error)) from None
+    return Comparing(settings, earlier, thresholds)
 
 
 def _check_names(settings: Settings) -> None:
@@ -105,20 +139,24 @@ def fixture_for(item: pytest.Item) -> Tpf | OffTpf:
 class Measuring:
     """Measure in the call, attach in makereport: the verdict is an ordinary exception raised where the test would raise."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, facility: Any) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, facility: Any, comparing: Comparing | None = None) -> None:
         self._config = config
         self._settings = settings
         engines = [engine for brought in config.hook.pytest_tpf_engines(config=config) for engine in brought]
-        self._session = Session(settings, facility, engines)
-        if not config.option.collectonly:
+        self._session = Session(settings, facility, engines, comparing)
+        self._expected: list[str] = []
+        if runs_tests(config):
             self._session.launch()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Open the meters once the tests are known; a run that can't satisfy the options stops here (under xdist: at the gate)."""
         config = session.config
-        if config.option.collectonly:
+        if not runs_tests(config):
             return
+        self._expected = [own_nodeid(item) for item in session.items if _is_asked_for(item)]
+        if (reporting := config.pluginmanager.get_plugin("tpf-reporting")) is not None:
+            reporting.expect(self._expected)
         self._session.start()
         if self._settings.require == "measured" and self._session.only_estimates and not hasattr(config, "workerinput"):
             notes = "; ".join(self._session.facts.notes) or "no meter reads this machine"
@@ -126,7 +164,7 @@ class Measuring:
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         """Say once at the top what measures, and that estimates are estimates."""
-        if config.option.collectonly:
+        if not runs_tests(config):
             return []
         facts = self._session.facts
         meters = [f"{m.domain} {'ESTIMATED' if m.trust == 'estimated' else m.trust} by {m.method}" for m in facts.meters]
@@ -138,11 +176,14 @@ class Measuring:
         if mistakes := item.stash.get(MISTAKES, ()):
             pytest.fail("\n".join(mistakes), pytrace=False)
         if (marker := item.stash.get(MARKER, None)) is not None:
+            item.stash[ATTEMPT] = item.stash.get(ATTEMPT, 0) + 1
+            if (earlier := item.stash.get(RECORD, None)) is not None:
+                item.stash[EARLIER] = earlier
             item.stash[RECORD] = None  # a rerun starts anew
             item.stash[MEASUREMENT] = self._measurement(item, marker)
 
     def _measurement(self, item: pytest.Item, marker: Marker) -> Measurement:
-        measurement = Measurement(item.nodeid, marker, self._session.effort(marker), self._session)
+        measurement = Measurement(own_nodeid(item), marker, self._session.effort(marker), self._session)
         measurement.params = _params(item)
         return measurement
 
@@ -176,15 +217,17 @@ class Measuring:
         self._record(item, measurement)
 
     def _record(self, item: pytest.Item, measurement: Measurement) -> None:
-        record = measurement.result(refreshes=2)
+        record = settled(measurement.result(refreshes=2), item.stash[ATTEMPT], item.stash.get(EARLIER, None))
         if record.workload.requests or record.workload.output_tokens:
+            if item.stash.get(EARLIER, None) is None:  # of a test that is run again, the first attempt is compared
+                record = self._session.compared(record, measurement)
             self._config.hook.pytest_tpf_record(item=item, record=record)
             item.stash[RECORD] = record
 
     def _judge(self, item: pytest.Item) -> None:
         record = item.stash.get(RECORD, None)
         if record is None or not record.workload.output_tokens:
-            if item.get_closest_marker("tpf") is not None or "tpf" in getattr(item, "fixturenames", ()):
+            if _is_asked_for(item):
                 pytest.fail(NO_TOKENS, pytrace=False)
             return
         if message := failure_message(record, strict=self._settings.gate == "strict"):
@@ -218,9 +261,20 @@ class Measuring:
         if reporting is not None and record is not None:
             reporting.collect(self._package(record, "interrupted"))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """An xdist worker tells its controller, which collects nothing, what it was to measure."""
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput[MEASURED_KEY] = self._expected
+
     def pytest_unconfigure(self) -> None:
         """The run is over: let the sampler go."""
         self._session.close()
+
+
+def _is_asked_for(item: pytest.Item) -> bool:
+    """Whether the test itself asks to be measured; with --tpf-all others are measured, where they generate."""
+    return item.get_closest_marker("tpf") is not None or "tpf" in getattr(item, "fixturenames", ())
 
 
 def _outcome(report: pytest.TestReport) -> str:

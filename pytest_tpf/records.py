@@ -427,7 +427,10 @@ class Derived:
 
 @record
 class BudgetResult:
-    """One budget judged: the limit, what was measured, its interval, and the verdict."""
+    """One budget judged: the limit, what was measured, its interval, and the verdict.
+
+    ``attempt``: the earlier attempt that measured and decided it, where the test was run again; None where the record's own did.
+    """
 
     metric: str
     limit: float | str | tuple[str, ...]
@@ -438,6 +441,7 @@ class BudgetResult:
     verdict: Verdict
     marginal: bool = False
     reason: str | None = None
+    attempt: int | None = None
 
 
 @record
@@ -516,7 +520,10 @@ class Regression:
 
 @record
 class TestRecord:
-    """Everything known of one measured test: a row of the report, and what a test sees as ``tpf.result``."""
+    """Everything known of one measured test: a row of the report, and what a test sees as ``tpf.result``.
+
+    A test that is run again has a row for each ``attempt`` (from 1) that was measured.
+    """
 
     __test__ = False  # pytest must not collect it
 
@@ -538,6 +545,7 @@ class TestRecord:
     warnings: tuple[str, ...]
     extra: dict[str, Any]
     conditions: Conditions = Conditions()
+    attempt: int = 1
 
     @property
     def joules_per_token(self) -> float | None:

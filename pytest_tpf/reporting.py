@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tpf.outputs import Outputs, Told
 from pytest_tpf.termination import Termination
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pytest_tpf.checkpoint import Checkpoint
+    from pytest_tpf.gate import Problems
+    from pytest_tpf.gating import Gating
     from pytest_tpf.records import Facility, Report, TestRecord
     from pytest_tpf.runfacts import RunFacts
+    from pytest_tpf.scope import Scope
     from pytest_tpf.settings import Settings
 
 RECORD_KEY = "_tpf"
+MEASURED_KEY = "tpf_measured"
 GATE = "tpf::gate"
 MIN_WIDTH = 80
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Whether bodies of tests are run at all: not with --collect-only, --setup-only, --setup-plan."""
+    return not (config.option.collectonly or config.getoption("setuponly", default=False))
 
 
 def resolved_settings(config: pytest.Config) -> Settings:
@@ -50,21 +57,35 @@ def declared_facility(settings: Settings) -> Facility:
         raise pytest.UsageError(str(error)) from None
 
 
+def opened_gate(config: pytest.Config, settings: Settings) -> Gating | None:
+    """What the options compare with, accept or save; None where they ask for nothing. Raises pytest.UsageError."""
+    if not settings.compares and settings.save is None:
+        return None
+    from pytest_tpf.comparing import ComparingError, Places
+    from pytest_tpf.gating import Gating
+
+    try:
+        return Gating(settings, Places(called=config.invocation_params.dir, root=config.rootpath))
+    except ComparingError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 class Reporting:
-    """Collects the records that arrive with the reports; the same path with and without xdist.
+    """Collects the records that arrive with the reports; the same path with and without xdist."""
 
-    ``expected``: how many measured tests this process is to run itself.
-    """
-
-    def __init__(self, config: pytest.Config, settings: Settings, expected: int = 0) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
         if settings.facility:
             declared_facility(settings)  # its mistakes stop the run before it starts
         self._config = config
         self._settings = settings
-        self._expected = expected
+        self._expected: set[str] = set()
+        self._crashed: list[str] = []
         self._records: list[TestRecord] = []
         self._facts: RunFacts | None = None
-        self._problems: list[str] = []
+        self._warnings: list[str] = []
+        self._told: list[Told] = []
+        self._outputs = Outputs(config, settings)
+        self._gating = opened_gate(config, settings)
         self._termination = Termination()
         self._owner = os.getpid()
 
@@ -72,6 +93,10 @@ class Reporting:
     def _is_forked(self) -> bool:
         """Whether a test forked this process and came back here: the report is its parent's."""
         return os.getpid() != self._owner
+
+    def expect(self, nodeids: Iterable[str]) -> None:
+        """Tests that ask to be measured are to be run."""
+        self._expected.update(nodeids)
 
     def collect(self, package: dict[str, Any]) -> None:
         """Take one test's record and the facts of the process that measured it, as builtins; ten thousand of them are to fit."""
@@ -85,13 +110,32 @@ class Reporting:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A crashed worker's report carries nothing. pytest keeps every report to the end, so the record is taken out of it."""
-        if (package := report.__dict__.pop(RECORD_KEY, None)) is not None:
+        package = report.__dict__.pop(RECORD_KEY, None)
+        if str(report.when) == "???":  # xdist's own report of the test whose worker died
+            self._crashed.append(report.nodeid)
+        if package is not None:
+            if str(report.outcome) == "rerun":
+                package["record"]["outcome"] = "rerun"
             self.collect(package)
+        elif str(report.outcome) == "rerun" and report.when == "teardown":
+            self._was_rerun(report.nodeid)
+
+    def _was_rerun(self, nodeid: str) -> None:
+        """A test that passed is run again for its teardown's sake: its record is already here."""
+        for place in reversed(range(len(self._records))):
+            if self._records[place].nodeid == nodeid:
+                self._records[place] = dataclasses.replace(self._records[place], outcome="rerun")
+                return
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """One of xdist's workers has ended, and tells what it was to measure unless it died."""
+        self.expect(getattr(node, "workeroutput", {}).get(MEASURED_KEY, ()))
 
     def pytest_runtest_logfinish(self) -> None:
         """Between two tests: keep what there is, for a run that is killed."""
-        if self._records and self._settings.report and not self._is_forked:
-            self._checkpoint.save(self._build)
+        if self._records and not self._is_forked:
+            self._outputs.keep(self._build)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
@@ -102,15 +146,44 @@ class Reporting:
             result = yield
         finally:
             self._termination.unwatch()
-        if (self._records or self._expected) and not session.config.option.collectonly:
-            from pytest_tpf.gate import gate_problems
-
-            self._problems = gate_problems(self._records, self._expected, self._settings)
-            if self._problems and self._settings.gate == "strict":
-                session.testscollected += 1
-                for report in _failed_reports("\n".join(self._problems)):
-                    session.config.hook.pytest_runtest_logreport(report=report)
+        if (self._records or self._expected or self._gating) and runs_tests(session.config):
+            self._gate(session)
         return result
+
+    def _gate(self, session: pytest.Session) -> None:
+        from pytest_tpf.gate import Problems, gate_problems
+
+        strict = self._settings.gate == "strict"
+        found = Problems(doubtful=(*gate_problems(self._records, len(self._expected), self._settings), *self._lost()))
+        if self._gating is not None:
+            found += self._compare(self._gating)
+        self._warnings = list(found.warnings(strict=strict))
+        if failing := found.failing(strict=strict):
+            session.testscollected += 1
+            for report in _failed_reports("\n".join(failing)):
+                session.config.hook.pytest_runtest_logreport(report=report)
+
+    def _compare(self, gating: Gating) -> Problems:
+        from pytest_tpf.report.environment import fingerprint_here
+
+        self._records = gating.settled(self._records)
+        fingerprint = fingerprint_here(self._facts.accelerators) if self._facts else None
+        return gating.problems(self._records, self._scope, fingerprint)
+
+    @property
+    def _scope(self) -> Scope:
+        from pytest_tpf.scope import Scope
+
+        watch = self._config.pluginmanager.get_plugin("tpf-scope")
+        return watch.scope if watch is not None else Scope(blind="nobody watched what was collected")
+
+    def _lost(self) -> list[str]:
+        from pytest_tpf.gate import lost_problems
+        from pytest_tpf.scope import without_group
+
+        has_groups = getattr(self._config.option, "dist", "no") == "loadgroup"
+        crashed = [without_group(nodeid) if has_groups else nodeid for nodeid in self._crashed]
+        return lost_problems(self._records, crashed, self._expected)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table, what the gate has to say, and where the report went."""
@@ -118,13 +191,10 @@ class Reporting:
             return
         if self._records:
             self._print_table(terminalreporter)
-        if self._settings.gate != "strict":
-            for problem in self._problems:
-                terminalreporter.write_line(f"tpf: {problem}", yellow=True)
-        if self._unwritten:
-            terminalreporter.write_line(f"tpf: the report was NOT written: {self._unwritten}", red=True)
-        elif self._settings.report and self._records:
-            terminalreporter.write_line(f"tpf: report written to {self._settings.report}")
+        for warning in self._warnings:
+            terminalreporter.write_line(f"tpf: {warning}", yellow=True)
+        for told in self._told:
+            terminalreporter.write_line(f"tpf: {told.text}", red=told.failed)
 
     def _print_table(self, terminalreporter: pytest.TerminalReporter) -> None:
         from pytest_tpf.report.terminal import render_summary
@@ -138,51 +208,28 @@ class Reporting:
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Write the report first, also of a run that was interrupted: the terminal summary, which comes after, says how it went."""
-        if self._records and self._settings.report and self._unwritten and not session.exitstatus:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._records and not self._is_forked:
+            self._told = [*self._outputs.write(self._report), *self._kept()]
+            if any(told.failed for told in self._told) and not session.exitstatus:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
 
-    @cached_property
-    def _unwritten(self) -> str | None:
-        """None once the report is written (or none was asked for), else why it could not be."""
-        if not self._records or not self._settings.report or self._is_forked:
-            return None
-        from pytest_tpf.codec import as_dict
+    def _kept(self) -> list[Told]:
+        """What became of --tpf-accept and --tpf-save."""
+        if self._gating is None:
+            return []
+        from pytest_tpf.comparing import ComparingError
         from pytest_tpf.report.errors import ReportError
-        from pytest_tpf.report.write import write_report
 
-        report: Report | dict[str, Any] = self._report
-        if self._config.hook.pytest_tpf_report.get_hookimpls():  # only they need the whole report as builtins
-            report = as_dict(report)
-            self._config.hook.pytest_tpf_report(config=self._config, report=report)
+        told: list[Told] = []
         try:
-            write_report(self._path, report)
-        except ReportError as error:
-            return f"{error}{self._kept_aside(report) if error.problems else ''}"
-        self._checkpoint.discard()
-        return None
-
-    def _kept_aside(self, report: Report | dict[str, Any]) -> str:
-        """An invalid report is a mistake of ours or of a hook; what was measured must not be lost for it."""
-        from pytest_tpf.report.errors import ReportError
-        from pytest_tpf.report.write import write_unchecked
-
-        aside = self._path.with_name(f"{self._path.name}.invalid")
-        try:
-            write_unchecked(aside, report)
-        except ReportError:
-            return ""
-        return f"; what was measured is in {aside}"
-
-    @property
-    def _path(self) -> Path:
-        return self._config.invocation_params.dir / str(self._settings.report)
-
-    @cached_property
-    def _checkpoint(self) -> Checkpoint:
-        from pytest_tpf.checkpoint import Checkpoint
-
-        return Checkpoint(self._path)
+            if self._settings.accept is not None:
+                told += map(Told, self._gating.accept(self._report, self._scope))
+            if self._settings.save is not None:
+                told.append(Told(self._gating.save(self._report)))
+        except (ComparingError, ReportError) as error:
+            told.append(Told(str(error), failed=True))
+        return told
 
     @cached_property
     def _report(self) -> Report:

@@ -93,7 +93,7 @@ def failure_message(test: TestRecord, strict: bool) -> str | None:
     broken = [budget for budget in test.budgets if budget.verdict in red]
     if not broken:
         return None
-    lines = [_describe(budget, test.energy.trust) for budget in broken]
+    lines = [_describe(budget, test.energy.trust, test.attempt) for budget in broken]
     return "\n".join([*lines, *_context(test, broken)])
 
 
@@ -102,14 +102,14 @@ _POWERS = ("power_w", "facility_power_w")
 _KEYWORDS = {limit.metric: limit.keyword for limit in LIMITS}
 
 
-def _describe(budget: BudgetResult, trust: str | None) -> str:
+def _describe(budget: BudgetResult, trust: str | None, attempts: int) -> str:
     keyword = _KEYWORDS.get(budget.metric, budget.metric)
     where = f" at boundary {budget.boundary}" if budget.boundary else ""
     if budget.verdict in ("not_measured", "inconclusive"):
         word = "could not be judged" if budget.verdict == "inconclusive" else "was not measured"
         return f"tpf: {keyword}={_text(budget.limit)} {word}{where}: {budget.reason or 'no figure'}"
     if isinstance(budget.actual, float) and isinstance(budget.limit, float):
-        return f"{_excess(budget, budget.actual, budget.limit, trust)}{where}{_interval(budget)}"
+        return f"{_excess(budget, budget.actual, budget.limit, trust)}{where}{_interval(budget)}{_attempt(budget, attempts)}"
     return f"tpf: binding constraint is {budget.actual}, expected {_text(budget.limit)}: {budget.reason}"
 
 
@@ -129,6 +129,12 @@ def _interval(budget: BudgetResult) -> str:
     return interval + (f", marginal: {budget.reason or 'the limit lies inside the interval'}" if budget.marginal else "")
 
 
+def _attempt(budget: BudgetResult, attempts: int) -> str:
+    if budget.attempt is None:
+        return ""
+    return f", in its {'first attempt' if budget.attempt == 1 else f'attempt {budget.attempt}'} (of {attempts})"
+
+
 def _text(limit: float | str | Sequence[str]) -> str:
     if isinstance(limit, float):
         return f"{limit:.4g}"
@@ -138,7 +144,7 @@ def _text(limit: float | str | Sequence[str]) -> str:
 def _context(test: TestRecord, broken: Sequence[BudgetResult]) -> list[str]:
     """What a person needs next: where the joules went, over how many tokens, and what holds the rate back."""
     lines = []
-    if any(budget.boundary for budget in broken):
+    if any(budget.boundary for budget in broken if budget.attempt is None):  # an earlier attempt has told of its own
         split = ", ".join(f"{name} {joules:.4g} J" for name, joules in test.energy.domains.items() if joules is not None)
         missing = f"; not metered: {', '.join(test.energy.unmetered)}" if test.energy.unmetered else ""
         work = test.workload
@@ -146,6 +152,6 @@ def _context(test: TestRecord, broken: Sequence[BudgetResult]) -> list[str]:
             f"     {split or 'no energy'} over {work.output_tokens} output tokens, {work.requests} requests, {work.rounds} rounds{missing}"
         )
         lines.append(f"     binding constraint: {test.mandated.binding_constraint.value} ({test.mandated.binding_constraint.reason})")
-    if any(is_undecided(budget) for budget in broken):
+    if any(is_undecided(budget) for budget in broken if budget.attempt is None):
         lines.append("     to decide it: more rounds (--tpf-rounds N, or a longer --tpf-max-time)")
     return lines
