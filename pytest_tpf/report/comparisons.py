@@ -54,15 +54,13 @@ def _bounded(lines: list[str], further_tests: int, most: int) -> list[str]:
 
 
 class Comparisons:
-    """Counts of the tests that went by, and what they were compared with. Of a million tests it holds little more than a number each."""
+    """Counts of the tests that went by, and what they were compared with."""
 
     def __init__(self) -> None:
         self._counts: Counter[Standing] = Counter()
         self._references = _Names()
         self._reasons = _Names()
         self._new = _Names()
-        self._compared: set[int] = set()  # hashes of ids: of a test that was run again only one attempt is compared
-        self._without: set[int] = set()
 
     def noted(self, tests: Iterable[TestRecord]) -> Iterator[TestRecord]:
         """The same tests, each counted when it is taken."""
@@ -72,30 +70,26 @@ class Comparisons:
 
     def note(self, test: TestRecord) -> None:
         """Count one more test."""
-        regression, number = test.regression, hash(test.nodeid)
-        if regression is None:
-            if number not in self._without and number not in self._compared:
-                self._new.add("", test.nodeid)
-            self._without.add(number)
-            return
-        found = standing(test)
-        self._compared.add(number)
+        found, regression = standing(test), test.regression
+        if regression is None and test.attempt > 1:
+            return  # its first attempt stands for the test
         self._counts[found] += 1
-        if regression.reference is not None:
+        if regression is None:
+            self._new.add("", test.nodeid)
+        elif regression.reference is not None:
             self._references.add(reference_name(regression.reference), test.nodeid)
-        if found == "not compared":
+        if regression is not None and found == "not compared":
             self._reasons.add(why_not(regression), test.nodeid)
 
     @property
     def any(self) -> bool:
         """Whether anything was compared, or was to be."""
-        return bool(self._compared)
+        return self._counts.total() > self._counts["new"]
 
     @property
     def counts(self) -> dict[Standing, int]:
         """How many tests stand how, the worst first; nothing where nothing was compared."""
-        counts = {**self._counts, "new": len(self._without - self._compared)} if self.any else {}
-        return {found: counts[found] for found in STANDINGS if counts.get(found)}
+        return {found: count for found in STANDINGS if (count := self._counts[found])} if self.any else {}
 
     @property
     def references(self) -> str:

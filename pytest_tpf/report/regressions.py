@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pytest_tpf.judge.thresholds import METRICS
 from pytest_tpf.records import Change, Reference, Regression, TestRecord, Trust
 from pytest_tpf.report.text import UNKNOWN, counted, plain, shortened
 
+Quote = Callable[[str], str]
 Standing = Literal["regressed", "inconclusive", "not compared", "new", "improved", "no worse"]
 
 STANDINGS: tuple[Standing, ...] = ("regressed", "inconclusive", "not compared", "new", "improved", "no worse")
@@ -21,18 +22,21 @@ _LONGEST_REFERENCE = 60
 # --- one figure -------------------------------------------------------------------------------------------------------
 
 
-def change_line(change: Change, trust: Trust | None = None, reference: Reference | None = None, remeasured_rounds: int = 0) -> str:
+def change_line(
+    change: Change, trust: Trust | None = None, reference: Reference | None = None, remeasured_rounds: int = 0, quote: Quote = plain
+) -> str:
     """``joules_per_token +12.4% (95 % interval +10.1% to +14.8%), threshold 5%: 0.412 -> 0.463 J/token, 10 rounds against 10 of main``.
 
     ``trust`` is that of the test's energy, and is told of an energy that isn't measured. A verdict that was not reached says what is
-    missing, and the smallest change that would have been seen.
+    missing, and the smallest change that would have been seen. ``quote`` makes text from elsewhere harmless where the line goes.
     """
+    metric = quote(change.metric)
     threshold = "" if change.threshold is None else f", threshold {amount(change, change.threshold, sign='')}"
     if change.change is None:
-        return plain(f"{change.metric}{threshold}: {change.reason or 'the figure is unknown'}")
+        return f"{metric}{threshold}: {quote(change.reason or 'the figure is unknown')}"
     interval = f"95 % interval {amount(change, change.ci95[0])} to {amount(change, change.ci95[1])}" if change.ci95 else "no interval"
-    evidence = f"{_figures(change, trust)}{_evidence(change, reference, remeasured_rounds)}{_remark(change)}"
-    return plain(f"{change.metric} {amount(change, change.change)} ({interval}){threshold}: {evidence}")
+    evidence = f"{_figures(change, trust)}{_evidence(change, reference, remeasured_rounds, quote)}{_remark(change, quote)}"
+    return f"{metric} {amount(change, change.change)} ({interval}){threshold}: {evidence}"
 
 
 def word(change: Change) -> str:
@@ -81,18 +85,18 @@ def _number(value: float | None) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def _evidence(change: Change, reference: Reference | None, remeasured_rounds: int) -> str:
+def _evidence(change: Change, reference: Reference | None, remeasured_rounds: int, quote: Quote) -> str:
     runs = f" ({reference.runs} runs)" if reference and reference.runs > 1 else ""
-    of = f" of {reference_name(reference)}{runs}" if reference else ""
+    of = f" of {quote(reference_name(reference))}{runs}" if reference else ""
     if change.metric == "quality":  # its evidence are answers
         return f", against that{of}" if of else ""
     again = f" ({remeasured_rounds} of them measured once more)" if remeasured_rounds else ""
     return f", {counted(change.rounds, 'round')}{again} against {change.reference_rounds}{of}"
 
 
-def _remark(change: Change) -> str:
+def _remark(change: Change, quote: Quote) -> str:
     """Why it was decided so, or wasn't; and then what would have been."""
-    text = f"; {change.reason}" if change.reason else ""
+    text = f"; {quote(change.reason)}" if change.reason else ""
     if change.verdict in ("pass", "fail") or change.detectable is None:
         return text
     return f"{text}; the smallest change that would have been seen is {amount(change, change.detectable, sign='')}"
@@ -121,18 +125,18 @@ def standing(test: TestRecord) -> Standing:
     return "improved" if any(change.improved and change.threshold is not None for change in regression.changes) else "no worse"
 
 
-def regression_lines(test: TestRecord) -> list[str]:
+def regression_lines(test: TestRecord, quote: Quote = plain) -> list[str]:
     """What a reviewer has to know: ``tests/test_a.py::test_x regressed: joules_per_token +12.4% ...``, one line a figure, the worst first.
 
     Told is what regressed, could not be decided or improved, and why nothing was compared. Empty for a test that is no worse, and for one
-    that has no comparison.
+    that has no comparison. ``quote``: see ``change_line``.
     """
-    regression, name = test.regression, short_id(test.nodeid)
+    regression, name = test.regression, quote(short_id(test.nodeid))
     if regression is None:
         return []
     if regression.reason is not None and not regression.changes:
-        return [f"{name} not compared: {why_not(regression)}"]
-    return [f"{name} {word(change)}: {_line_of(change, test, regression)}" for change in notable_changes(regression)]
+        return [f"{name} not compared: {quote(why_not(regression))}"]
+    return [f"{name} {word(change)}: {_line_of(change, test, regression, quote)}" for change in notable_changes(regression)]
 
 
 def why_not(regression: Regression) -> str:
@@ -169,8 +173,8 @@ def _reference_line(reference: Reference) -> str:
     return plain(f"reference: {reference_name(reference)} ({reference.source}; {amounts}{when}){note}")
 
 
-def _line_of(change: Change, test: TestRecord, regression: Regression) -> str:
-    return change_line(change, test.energy.trust, regression.reference, regression.remeasured_rounds)
+def _line_of(change: Change, test: TestRecord, regression: Regression, quote: Quote = plain) -> str:
+    return change_line(change, test.energy.trust, regression.reference, regression.remeasured_rounds, quote)
 
 
 def notable_changes(regression: Regression) -> list[Change]:
