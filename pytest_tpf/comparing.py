@@ -14,7 +14,7 @@ from pytest_tpf.judge.contrast import RunNoise, run_noise
 from pytest_tpf.judge.regression import NEEDED
 from pytest_tpf.judge.sample import sample_of
 from pytest_tpf.judge.thresholds import METRICS, Threshold
-from pytest_tpf.records import Regression, TestRecord
+from pytest_tpf.records import Regression, TestRecord, record
 
 if TYPE_CHECKING:
     from pytest_tpf.history.entries import BaselineFile
@@ -25,8 +25,24 @@ class ComparingError(Exception):
     """What the run is to be compared with isn't there, or can't be read; one line that says what to do."""
 
 
-def open_earlier(settings: Settings, folder: Path) -> Earlier:
-    """What the options name; relative paths are taken from ``folder``.
+@record
+class Places:
+    """Where relative paths are looked for: first where pytest was called, as on a command line, then at its root, as in an ini file.
+
+    The history is at the root.
+    """
+
+    called: Path
+    root: Path
+
+    def file(self, path: str) -> Path:
+        """The file of that name; where there is none yet, the place where it was called from."""
+        at_root = self.root / path
+        return at_root if at_root.exists() and not (self.called / path).exists() else self.called / path
+
+
+def open_earlier(settings: Settings, places: Places) -> Earlier:
+    """What the options name.
 
     Raises:
         ComparingError: it can't be read.
@@ -35,19 +51,19 @@ def open_earlier(settings: Settings, folder: Path) -> Earlier:
 
     try:
         if settings.baseline is not None:
-            return FromBaseline(settings.baseline, read_accepted(settings, folder))
+            return FromBaseline(settings.baseline, read_accepted(settings, places))
         ref = str(settings.compare)
-        if looks_like_a_file(str(folder / ref)):
-            return FromReport(ref, folder / ref)
+        if looks_like_a_file(str(places.file(ref))):
+            return FromReport(ref, places.file(ref))
     except ReportError as error:
         option = "--tpf-compare" if settings.baseline is None else "--tpf-baseline"
         raise ComparingError(f"{option}: {error}") from None
-    if (folder / ref).is_dir():
+    if places.file(ref).is_dir():
         raise ComparingError(f"--tpf-compare: {ref} is a folder, not a reference; name the tests first, or write --tpf-compare=REF")
-    return open_history(settings, folder)
+    return open_history(settings, places)
 
 
-def read_accepted(settings: Settings, folder: Path) -> BaselineFile:
+def read_accepted(settings: Settings, places: Places) -> BaselineFile:
     """The baseline file; an empty one where it is to be made.
 
     Raises:
@@ -57,19 +73,19 @@ def read_accepted(settings: Settings, folder: Path) -> BaselineFile:
     from pytest_tpf.history.baseline import read_baseline
     from pytest_tpf.history.entries import BaselineFile
 
-    found = read_baseline(folder / str(settings.baseline))
+    found = read_baseline(places.file(str(settings.baseline)))
     if found is None and settings.accept is None:
         raise ComparingError(f'--tpf-baseline: there is no {settings.baseline}; make it with --tpf-accept "first baseline"')
     return found or BaselineFile()
 
 
-def open_history(settings: Settings, folder: Path) -> FromHistory:
+def open_history(settings: Settings, places: Places) -> FromHistory:
     """The runs that ``--tpf-compare`` names. Raises ComparingError where the history can't be opened."""
     from pytest_tpf.history.errors import HistoryError
     from pytest_tpf.history.storage import DEFAULT_URL, open_store
 
     try:
-        store = open_store(settings.storage or DEFAULT_URL, folder)
+        store = open_store(settings.storage or DEFAULT_URL, places.root)
     except HistoryError as error:
         raise ComparingError(f"--tpf-compare {settings.compare}: {error}") from None
     return FromHistory(str(settings.compare), store, settings.compare_runs, across=settings.compare_across)

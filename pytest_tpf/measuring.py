@@ -180,6 +180,7 @@ class Measuring:
             if (earlier := item.stash.get(RECORD, None)) is not None:
                 item.stash[EARLIER] = earlier
             item.stash[RECORD] = None  # a rerun starts anew
+            item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("tpf_")]
             item.stash[MEASUREMENT] = self._measurement(item, marker)
 
     def _measurement(self, item: pytest.Item, marker: Marker) -> Measurement:

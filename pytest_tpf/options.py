@@ -152,6 +152,11 @@ def measures_all(config: pytest.Config) -> bool:
     return _says_yes(config, "tpf_all")
 
 
+def uses_gate(config: pytest.Config) -> bool:
+    """Whether the run is compared, accepted or saved; cheap, and never raises."""
+    return any(str(config.getoption(f"tpf_{key}", default=None) or config.getini(f"tpf_{key}")) for key in ("baseline", "compare", "save"))
+
+
 def is_off(config: pytest.Config) -> bool:
     """Whether the plugin was switched off; cheap, and never raises."""
     return _says_yes(config, "tpf_off") or ini_says_off(config)

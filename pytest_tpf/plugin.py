@@ -33,13 +33,22 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker; under xdist the controller, which collects nothing itself, gets ready to report."""
+    """Register the marker; under xdist the controller, which collects nothing itself, gets ready to report.
+
+    So does a run that is compared with others: it must notice that no measured test is left.
+    """
     config.addinivalue_line("markers", MARKER_HELP)
-    distributes = getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
-    if distributes and not options.is_off(config):
+    if options.is_off(config):
+        return
+    is_worker, has_gate = hasattr(config, "workerinput"), options.uses_gate(config)
+    if not is_worker and (has_gate or getattr(config.option, "dist", "no") != "no"):
         from pytest_tpf.reporting import Reporting, resolved_settings
 
         config.pluginmanager.register(Reporting(config, resolved_settings(config)), "tpf-reporting")
+    if has_gate:
+        from pytest_tpf.scope import ScopeWatch
+
+        config.pluginmanager.register(ScopeWatch(config), "tpf-scope")
 
 
 @pytest.hookimpl(trylast=True)

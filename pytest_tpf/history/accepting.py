@@ -1,0 +1,93 @@
+"""Renewing a baseline: what ran and agreed with itself replaces its entry, everything else stays. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pytest_tpf.history.entries import Accepted, BaselineFile, Hardware, describe_hardware, entry_of, samples_of
+from pytest_tpf.judge.contrast import metric_of
+from pytest_tpf.judge.regression import NEEDED
+from pytest_tpf.judge.sample import Sample
+from pytest_tpf.judge.statistics import mean
+from pytest_tpf.judge.thresholds import DEFAULT, Threshold
+from pytest_tpf.records import Environment, TestRecord
+
+if TYPE_CHECKING:
+    from pytest_tpf.history.entries import Entry
+    from pytest_tpf.scope import Scope
+
+_MOST_NAMES = 20
+
+
+class Acceptance:
+    """One run that renews ``old``. ``thresholds``: two measurements of a test agree where they differ by less."""
+
+    def __init__(self, old: BaselineFile, environment: Environment, accepted: Accepted, thresholds: Sequence[Threshold]) -> None:
+        self._old, self._environment, self._accepted = old, environment, accepted
+        self._thresholds = [each for each in thresholds if each.metric != "quality"] or list(DEFAULT)
+        self._fingerprint = environment.hardware_fingerprint
+        self.renewed: dict[str, Entry] = {}
+        self._refused: list[str] = []
+        self._seen: set[str] = set()
+
+    def take(self, test: TestRecord, sample: Sample) -> None:
+        """One test that ran."""
+        self._seen.add(sample.key)
+        remeasured = test.regression.remeasured_rounds if test.regression else 0
+        if why_not := self._objection(test, sample, remeasured):
+            self._refused.append(f"not accepted: {sample.key}: {why_not}")
+        else:
+            self.renewed[sample.key] = entry_of(sample, remeasured, self._accepted)
+
+    def _objection(self, test: TestRecord, sample: Sample, remeasured: int) -> str | None:
+        if test.outcome not in ("passed", "xpassed", "xfailed"):
+            return f"the test {test.outcome}"
+        if sample.uncertainty is None and not any(each.it_j for each in sample.rounds):
+            return f"its energy is unknown ({', '.join(sample.reasons) or 'no meter'})"
+        entry = entry_of(sample, remeasured, self._accepted)
+        if not remeasured:
+            return None  # it can be measured only once; the gate will say how many rounds it needs
+        newest, first = samples_of(entry, sample.key, self._fingerprint)
+        for threshold in self._thresholds:
+            one, other = _figure(threshold.metric, first), _figure(threshold.metric, newest)
+            if one and other and abs(other - one) > (threshold.amount * one if threshold.kind == "relative" else threshold.amount):
+                return f"measured twice, {threshold.metric} differs by {abs(other / one - 1):.1%}: {one:.4g} and {other:.4g}; try again"
+        return None
+
+    def file(self) -> BaselineFile:
+        """The renewed baseline."""
+        known = self._old.hardware.get(self._fingerprint)
+        hardware = Hardware(description=describe_hardware(self._environment), tests={**(known.tests if known else {}), **self.renewed})
+        return dataclasses.replace(self._old, hardware={**self._old.hardware, self._fingerprint: hardware})
+
+    def lines(self, path: str) -> list[str]:
+        """What became of it."""
+        count = len(self.renewed)
+        head = f"{path}: {count} {'test' if count == 1 else 'tests'} accepted: {self._accepted.reason}"
+        few = [key for key, entry in self.renewed.items() if sum(len(run.rounds) for run in entry.runs) < NEEDED]
+        thin = [f"accepted with fewer than {NEEDED} rounds, so that nothing can be told: {_named(few)}; give it rounds=N"] if few else []
+        return [head if count else f"{path}: no test accepted, it is as it was", *self._refused[:_MOST_NAMES], *thin]
+
+    def unused(self, scope: Scope) -> list[str]:
+        """Entries of this hardware whose tests weren't found; they stay."""
+        known = self._old.hardware.get(self._fingerprint)
+        gone = [key for key, entry in (known.tests if known else {}).items() if key not in self._seen and scope.has_vanished(entry.nodeid)]
+        return [f"unused in the baseline (tpf baseline FILE --drop KEY removes one): {_named(gone)}"] if gone else []
+
+
+def _figure(metric: str, sample: Sample) -> float | None:
+    amounts = metric_of(metric, sample).amounts
+    pairs: list[tuple[float, float]] = [(a, b) for each in sample.rounds if amounts for a, b in [_known(amounts(each))] if a and b]
+    top, below = mean([a for a, _ in pairs]), mean([b for _, b in pairs])
+    return top / below if top and below else None
+
+
+def _known(pair: tuple[float | None, float | None]) -> tuple[float, float]:
+    return pair[0] or 0.0, pair[1] or 0.0
+
+
+def _named(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _MOST_NAMES} more" if len(keys) > _MOST_NAMES else ""
+    return ", ".join(keys[:_MOST_NAMES]) + more
