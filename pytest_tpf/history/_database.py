@@ -26,6 +26,8 @@ _HINTS = (
     ("file is not a database", "is not an SQLite database; name another file, or move this one away"),
     ("malformed", "is damaged; move it away, or restore it from a copy (what it still holds: sqlite3 FILE .recover)"),
     ("readonly database", "can't be written: no permission"),
+    ("disk is full", "can't be written: the disk is full"),
+    ("disk I/O error", "can't be read or written: the disk is full or broken (disk I/O error)"),
     ("unable to open database file", "can't be opened: no permission, or a folder of the path is missing"),
 )
 
@@ -129,7 +131,8 @@ def _engine(url: URL, where: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(url, connect_args={"connect_timeout": _CONNECT_S, "application_name": "pytest-tpf", **url.query})
+        options = {"connect_timeout": _CONNECT_S, "application_name": "pytest-tpf", **url.query}
+        return create_engine(url, connect_args=options, pool_pre_ping=True)  # a suite may run for hours between two questions
     except ImportError:
         raise HistoryError(f'{where}: PostgreSQL needs psycopg: pip install "pytest-tpf[postgres]"') from None
 

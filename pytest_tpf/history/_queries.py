@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, FromClause, Select, and_, func, or_, select, true
 
@@ -18,7 +19,8 @@ INFO = tuple(RUN.c[name] for name in _RUN_COLUMNS)
 """A run's columns, but for its report; ``run_info`` takes them."""
 _TEXTS = ("name", "branch", "ci_run_id")
 _AFTER_HEX = "g"
-_MOST_KEYS = 500
+_CHUNK = 500
+_T = TypeVar("_T")
 
 
 def runs_where(wanted: RunFilter, most: int | None = None) -> Select[Any]:
@@ -53,8 +55,7 @@ def _pattern(text: str) -> str:
 def references(found: Found, keys: Sequence[str], fingerprint: str | None, most: int, dialect: str) -> Iterator[Select[Any]]:
     """The statements that find what ``found`` has of ``keys``, some keys at a time."""
     ids = [run.id for run in found.runs]
-    for first in range(0, len(keys), _MOST_KEYS):
-        some = keys[first : first + _MOST_KEYS]
+    for some in chunks(keys):
         if found.kind == "branch":
             yield newest_of_branch(some, column_text(found.ref), fingerprint, most, lateral=dialect == "postgresql")
         else:
@@ -88,10 +89,15 @@ def references_of_runs(keys: Sequence[str], run_ids: Sequence[int]) -> Select[An
     return _rows(TEST, joined).where(RUN.c.id.in_(run_ids), SERIES.c.key.in_(keys))
 
 
-def tests_of_run(run_id: int) -> Select[Any]:
-    """All rows of a run in the order of its report."""
+def ids_of_run(run_id: int) -> Select[Any]:
+    """The ids of a run's rows in the order of its report."""
+    return select(TEST.c.id).where(TEST.c.run_id == run_id).order_by(TEST.c.place)
+
+
+def tests_by_id(ids: Sequence[int]) -> Select[Any]:
+    """The rows with these ids, in any order."""
     joined = TEST.join(RUN, TEST.c.run_id == RUN.c.id).join(SERIES, TEST.c.series_id == SERIES.c.id)
-    return _rows(TEST, joined).where(TEST.c.run_id == run_id).order_by(TEST.c.place)
+    return _rows(TEST, joined).where(TEST.c.id.in_(ids))
 
 
 def _rows(rows: FromClause, joined: FromClause) -> Select[Any]:
@@ -108,3 +114,10 @@ def run_info(row: Sequence[Any]) -> RunInfo:
 def stored_test(row: Sequence[Any]) -> StoredTest:
     """The row that one of the other statements found."""
     return StoredTest(key=original(row[0]), place=row[1], at_us=row[2], content=bytes(row[3]), run=run_info(row[4:]))
+
+
+def chunks(values: Iterable[_T], size: int = _CHUNK) -> Iterator[list[_T]]:
+    """``values``, as many at a time as a statement takes well."""
+    rest = iter(values)
+    while some := list(itertools.islice(rest, size)):
+        yield some

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 
-from pytest_tpf.history._queries import INFO
+from pytest_tpf.history._queries import INFO, chunks
 from pytest_tpf.history._schema import LABEL, RUN, SERIES, TEST
 from pytest_tpf.history.rows import Rows, at_us
 from pytest_tpf.history.runs import Saved
-
-_CHUNK = 500
-_T = TypeVar("_T")
 
 
 def save(connection: Connection, rows: Rows, name: str | None) -> Saved:
@@ -30,7 +26,7 @@ def save(connection: Connection, rows: Rows, name: str | None) -> Saved:
 def _insert(connection: Connection, rows: Rows, name: str | None) -> int:
     run_id = connection.execute(insert(RUN).values({**rows.run, "name": name}).returning(RUN.c.id)).scalar_one()
     series = _series_of(connection, {test["key"] for test in rows.tests}, rows.run["branch"] or "", rows.run["fingerprint"])
-    for some in chunks(rows.tests, _CHUNK):
+    for some in chunks(rows.tests):
         connection.execute(insert(TEST), [_row(test, run_id, series) for test in some])
     if rows.labels:
         connection.execute(insert(LABEL), [{"name": label, "value": value, "run_id": run_id} for label, value in sorted(rows.labels)])
@@ -45,7 +41,7 @@ def _series_of(connection: Connection, keys: Iterable[str], branch: str, fingerp
     """The series' numbers by their keys; those that are missing are made."""
     numbers: dict[str, int] = {}
     columns = select(SERIES.c.key, SERIES.c.id).where(SERIES.c.branch == branch, SERIES.c.fingerprint == fingerprint)
-    for some in chunks(sorted(keys), _CHUNK):
+    for some in chunks(sorted(keys)):
         known = columns.where(SERIES.c.key.in_(some))
         found = {row.key: row.id for row in connection.execute(known)}
         missing = [{"key": key, "branch": branch, "fingerprint": fingerprint} for key in some if key not in found]
@@ -72,14 +68,7 @@ def prunable(keep: int | None, before: str | None, *, named: bool) -> Select[Any
 
 def delete_runs(connection: Connection, run_ids: Sequence[int]) -> None:
     """Delete runs with their tests and labels, and the series that have no test left."""
-    for some in chunks(run_ids, _CHUNK):
+    for some in chunks(run_ids):
         connection.execute(delete(RUN).where(RUN.c.id.in_(some)))
     if run_ids:
         connection.execute(delete(SERIES).where(~exists().where(TEST.c.series_id == SERIES.c.id)))
-
-
-def chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """``values``, ``size`` at a time."""
-    rest = iter(values)
-    while some := list(itertools.islice(rest, size)):
-        yield some

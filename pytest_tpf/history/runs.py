@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from pytest_tpf.codec import from_dict
 from pytest_tpf.history._blob import unpacked
+from pytest_tpf.history.errors import HistoryError
 from pytest_tpf.record import record
 from pytest_tpf.records import TestRecord
+from pytest_tpf.report.text import plain
 
 LATEST = "latest"
 MOST_RUNS = 20
@@ -49,7 +51,7 @@ class Found:
 class StoredTest:
     """One row of a saved report: ``place`` is its place there, ``at_us`` the report's time (microseconds since 1970).
 
-    ``content`` is unpacked when ``test`` or ``data`` is asked for.
+    ``content`` is unpacked when ``test`` or ``data`` is asked for, which raises HistoryError where it is damaged.
     """
 
     run: RunInfo
@@ -61,7 +63,7 @@ class StoredTest:
     @property
     def data(self) -> dict[str, Any]:
         """The row as it stood in the report, as builtins."""
-        data: dict[str, Any] = unpacked(self.content)
+        data: dict[str, Any] = unpacked_part(self.content, f"{self.key} in report {self.run.report_id}")
         return data
 
     @property
@@ -88,6 +90,18 @@ class RunFilter:
     label: tuple[str, str] | None = None
     test: str | None = None
     is_clean: bool = False
+
+
+def unpacked_part(content: bytes, what: str) -> Any:
+    """What a row or a head holds.
+
+    Raises:
+        HistoryError: these are not the bytes that were saved.
+    """
+    try:
+        return unpacked(content)
+    except ValueError as error:
+        raise HistoryError(f"history: {plain(what)}: {error}; import the report again, if there is a copy") from None
 
 
 @record

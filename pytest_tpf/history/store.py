@@ -16,13 +16,12 @@ from sqlalchemy import select
 
 from pytest_tpf.codec import from_dict
 from pytest_tpf.history import _migrations, _queries, _writes
-from pytest_tpf.history._blob import unpacked
 from pytest_tpf.history._database import Database
 from pytest_tpf.history._schema import RUN
 from pytest_tpf.history._text import column_text
 from pytest_tpf.history.errors import HistoryError
 from pytest_tpf.history.rows import rows_of
-from pytest_tpf.history.runs import LATEST, MOST_RUNS, Found, RunFilter, RunInfo, Saved, StoredTest
+from pytest_tpf.history.runs import LATEST, MOST_RUNS, Found, RunFilter, RunInfo, Saved, StoredTest, unpacked_part
 from pytest_tpf.records import Report
 from pytest_tpf.report.read import Part
 from pytest_tpf.report.text import plain
@@ -165,10 +164,21 @@ class Store:
             return [_queries.run_info(row) for row in connection.execute(_queries.runs_where(wanted or RunFilter(), most))]
 
     def tests_of(self, run: RunInfo) -> Iterator[StoredTest]:
-        """All rows of a run in the order of its report, one at a time, whatever their outcome."""
+        """All rows of a run in the order of its report, whatever their outcome; some hundred at a time are in memory.
+
+        Raises:
+            HistoryError: the run is no longer there.
+        """
         with self._database.reading() as connection:
-            for row in connection.execution_options(stream_results=True).execute(_queries.tests_of_run(run.id)):
-                yield _queries.stored_test(row)
+            ids = list(connection.scalars(_queries.ids_of_run(run.id)))
+        if len(ids) != run.tests:
+            raise self._gone(run)
+        for some in _queries.chunks(ids):
+            with self._database.reading() as connection:  # never open while the caller works
+                rows = sorted(map(_queries.stored_test, connection.execute(_queries.tests_by_id(some))), key=_place)
+            if len(rows) != len(some):
+                raise self._gone(run)
+            yield from rows
 
     def head(self, run: RunInfo) -> dict[str, Any]:
         """The report without its tests (``tests`` is empty), as builtins.
@@ -179,8 +189,8 @@ class Store:
         with self._database.reading() as connection:
             head = connection.scalar(select(RUN.c.head).where(RUN.c.id == run.id))
         if head is None:
-            raise HistoryError(f"{self.where}: report {run.report_id} is no longer there")
-        return dict(unpacked(head))
+            raise self._gone(run)
+        return dict(unpacked_part(head, f"report {run.report_id}"))
 
     def load(self, run: RunInfo) -> Report:
         """The report, as it was saved.
@@ -190,6 +200,9 @@ class Store:
         """
         head = self.head(run)
         return from_dict(Report, {**head, "tests": [stored.data for stored in self.tests_of(run)]})
+
+    def _gone(self, run: RunInfo) -> HistoryError:
+        return HistoryError(f"{self.where}: report {run.report_id} is no longer there")
 
 
 def _meanings(ref: str, fingerprint: str | None, most_runs: int) -> Iterator[tuple[_Kind, RunFilter, int | None]]:
@@ -207,6 +220,10 @@ def _check_one_commit(ref: str, runs: Iterable[RunInfo]) -> None:
     commits = sorted({run.commit for run in runs if run.commit})
     if len(commits) > 1 and ref not in commits:
         raise HistoryError(f"commit {plain(ref)} is the beginning of {len(commits)} commits, {commits[0]} and others; give more digits")
+
+
+def _place(stored: StoredTest) -> int:
+    return stored.place
 
 
 def _newest_first(stored: StoredTest) -> tuple[int, int]:
