@@ -7,7 +7,7 @@ a template engine, an environment script and a command of its own to every user 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, insert, inspect, select, text
@@ -39,7 +39,7 @@ CREATE TABLE tpf_test (
     id {id}, run_id BIGINT NOT NULL REFERENCES tpf_run (id) ON DELETE CASCADE, series_id BIGINT NOT NULL REFERENCES tpf_series (id),
     place INTEGER NOT NULL, at_us BIGINT NOT NULL, outcome TEXT NOT NULL, first_attempt INTEGER NOT NULL, energy_valid INTEGER NOT NULL,
     is_reference INTEGER NOT NULL, content {bytes} NOT NULL,
-    UNIQUE (run_id, series_id, place)
+    UNIQUE (run_id, place)
 );
 CREATE INDEX tpf_test_newest ON tpf_test (series_id, is_reference, at_us, id);
 CREATE TABLE tpf_label (
@@ -58,8 +58,6 @@ def _first(connection: Connection) -> None:
 STEPS: tuple[Step, ...] = (_first,)
 """The step to version 1, the step to version 2, and so on."""
 
-NEWEST = len(STEPS)
-
 
 class MigrationError(Exception):
     """This database can't be brought up to date; one line, which lacks the place."""
@@ -72,19 +70,19 @@ def version_of(connection: Connection) -> int:
     return connection.scalar(select(func.max(VERSIONS.c.version))) or 0
 
 
-def migrate(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
+def migrate(connection: Connection) -> None:
     """Take the missing steps. ``connection`` is in a transaction that holds the writers' lock.
 
     Raises:
         MigrationError: steps were taken that this program doesn't know, or the file is another program's database.
     """
     done = version_of(connection)
-    if done > len(steps):
-        raise MigrationError(f"was written by a newer pytest-tpf (schema {done}, this one knows {len(steps)}); upgrade pytest-tpf")
+    if done > len(STEPS):
+        raise MigrationError(f"was written by a newer pytest-tpf (schema {done}, this one knows {len(STEPS)}); upgrade pytest-tpf")
     if done == 0:
         _refuse_others(connection)
         VERSIONS.create(connection, checkfirst=True)
-    for version, step in enumerate(steps[done:], done + 1):
+    for version, step in enumerate(STEPS[done:], done + 1):
         step(connection)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         connection.execute(insert(VERSIONS).values(version=version, applied_at=now, program=f"pytest-tpf {__version__}"))

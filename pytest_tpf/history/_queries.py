@@ -84,8 +84,8 @@ def newest_of_branch(keys: Sequence[str], branch: str, fingerprint: str | None, 
 def references_of_runs(keys: Sequence[str], run_ids: Sequence[int]) -> Select[Any]:
     """The reference rows of these keys in these runs."""
     of_run = and_(SERIES.c.branch == func.coalesce(RUN.c.branch, ""), SERIES.c.fingerprint == RUN.c.fingerprint)
-    row = and_(TEST.c.run_id == RUN.c.id, TEST.c.series_id == SERIES.c.id, TEST.c.is_reference == 1)
-    joined = RUN.join(SERIES, of_run).join(TEST, row)
+    newest = and_(TEST.c.series_id == SERIES.c.id, TEST.c.is_reference == 1, TEST.c.at_us == RUN.c.at_us)  # as the index has it
+    joined = RUN.join(SERIES, of_run).join(TEST, and_(newest, TEST.c.run_id == RUN.c.id))
     return _rows(TEST, joined).where(RUN.c.id.in_(run_ids), SERIES.c.key.in_(keys))
 
 

@@ -71,7 +71,7 @@ class Store:
         if not create and version == 0:
             raise HistoryError(f"{self.where}: there is no history yet; pytest --tpf-save begins one")
         try:
-            if version != _migrations.NEWEST:
+            if version != len(_migrations.STEPS):
                 with database.writing() as connection:
                     _migrations.migrate(connection)
         except _migrations.MigrationError as error:
