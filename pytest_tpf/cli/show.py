@@ -6,17 +6,18 @@ import argparse
 import itertools
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pytest_tpf.cli.main import CHECK_FAILED, OK, fail
 from pytest_tpf.codec import from_dict
-from pytest_tpf.records import Environment, Report, TestRecord
+from pytest_tpf.records import Report, TestRecord
 from pytest_tpf.report.columns import COLUMNS, check_table_options
 from pytest_tpf.report.detail import render_test
 from pytest_tpf.report.errors import ReportError
+from pytest_tpf.report.header import header_lines
 from pytest_tpf.report.read import scan_report
 from pytest_tpf.report.terminal import DEFAULT_WIDTH, gathered
-from pytest_tpf.report.text import UNKNOWN, plain, shortened, si
+from pytest_tpf.report.text import plain
 from pytest_tpf.report.validate import Validation
 
 _LEAST_WIDTH = 40
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         first = next(body, None)
         if first is None:
             return fail("show", f"no test's id contains {args.test!r}", CHECK_FAILED)
-        for line in itertools.chain(_header(report, width), ("", first), body):
+        for line in itertools.chain(header_lines(report, width), ("", first), body):
             print(line)
     except ReportError as error:
         return fail("show", error)
@@ -68,34 +69,3 @@ def _tests(file: str, substring: str, width: int) -> Iterator[str]:
             yield from between
             yield from render_test(from_dict(TestRecord, value), width)
             between = ("",)
-
-
-def _header(report: Report, width: int) -> list[str]:
-    environment = report.environment
-    lines = [
-        f"tpf-report {report.schema_version} of {report.created_at} by {report.generator.name} {report.generator.version}",
-        f"host: {environment.host.os}, {environment.host.python}, {environment.host.cpu.model or 'unknown processor'}, "
-        f"{environment.host.cpu.logical_cores} cores, {si(environment.host.memory_bytes, 'B')}",
-        *_accelerators(environment),
-        f"software: {', '.join(f'{name} {version}' for name, version in environment.software.items())}",
-        f"source: {_source(environment)}",
-        f"hardware fingerprint: {environment.hardware_fingerprint}",
-    ]
-    return [shortened(plain(line), width) for line in lines]
-
-
-def _accelerators(environment: Environment) -> Sequence[str]:
-    return [
-        f"{board.domain}: {board.name}, {si(board.memory_bytes, 'B')}, limit {si(board.power_limit_w, 'W')}, "
-        f"driver {board.driver_version or UNKNOWN}"
-        for board in environment.accelerators
-    ]
-
-
-def _source(environment: Environment) -> str:
-    source, ci = environment.source, environment.ci
-    if source.commit is None:
-        return "unknown"
-    dirty = {True: ", with changes", False: "", None: ""}[source.dirty]
-    where = f", {ci.provider}" + (f" run {ci.run_id}" if ci.run_id else "") if ci else ""
-    return f"{source.commit[:12]}{f' ({source.branch})' if source.branch else ''}{dirty}{where}"
