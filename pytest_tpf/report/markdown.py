@@ -9,16 +9,17 @@ import collections
 import os
 from collections.abc import Iterator, Sequence
 
-from pytest_tpf.records import BudgetResult, Report, TestRecord
+from pytest_tpf.records import Report, TestRecord
+from pytest_tpf.report.broken import budget_lines, is_expected
 from pytest_tpf.report.columns import sorted_tests
 from pytest_tpf.report.errors import ReportError
 from pytest_tpf.report.header import header_lines
 from pytest_tpf.report.markdown_cells import HEADINGS, cells
 from pytest_tpf.report.markup import code, fitting, folded, items, preformatted, row, size, table, words
-from pytest_tpf.report.regressions import is_energy, regression_lines, short_id, standing
+from pytest_tpf.report.regressions import regression_lines, standing
 from pytest_tpf.report.remarks import Remarks
 from pytest_tpf.report.terminal import footer
-from pytest_tpf.report.text import counted, number, plain, short_names, si
+from pytest_tpf.report.text import counted, plain, short_names, si
 from pytest_tpf.report.wording import printable
 from pytest_tpf.report.write import write_atomically
 
@@ -55,7 +56,7 @@ def render_markdown(report: Report, problems: Sequence[str] = (), most_bytes: in
 
 def verdict(tests: Sequence[TestRecord], problems: int = 0) -> str:
     """``passed``, or how many tests regressed, how many budgets are broken, and what could not be told."""
-    judged = [test for test in tests if test.outcome != "xfailed"]
+    judged = [test for test in tests if not is_expected(test)]
     broken = sum(budget.verdict == "fail" for test in judged for budget in test.budgets)
     undecided = sum(test.verdict == "inconclusive" or standing(test) in ("inconclusive", "not compared") for test in judged)
     counts = {
@@ -100,27 +101,7 @@ def _problems(ordered: Sequence[TestRecord], problems: Sequence[str]) -> Iterato
     yield from (code(problem, 1000) for problem in problems if plain(problem) not in told)
     for test in ordered:
         yield from regression_lines(test, code)
-        yield from (_budget(test, budget) for budget in test.budgets if budget.verdict != "pass")
-
-
-_BUDGETS = {"fail": "broke a budget", "not_measured": "not measured", "inconclusive": "inconclusive"}
-
-
-def _budget(test: TestRecord, budget: BudgetResult) -> str:
-    limit = budget.limit if isinstance(budget.limit, tuple) else (budget.limit,)
-    wanted = " or ".join(map(_figure, limit))
-    trust = test.energy.trust if budget.boundary or is_energy(budget.metric) or budget.metric.endswith("power_w") else None
-    label = f" ({trust})" if trust not in (None, "measured") and budget.actual is not None else ""
-    interval = f" (95 % interval {number(budget.ci95[0])} to {number(budget.ci95[1])})" if budget.ci95 else ""
-    where = f" at boundary {budget.boundary}" if budget.boundary else ""
-    reason = f": {code(budget.reason)}" if budget.reason else ""
-    expected = " (which was expected)" if test.outcome == "xfailed" and budget.verdict == "fail" else ""
-    found = f"{code(budget.metric)} {_figure(budget.actual)}{label}{interval}{where}, limit {words(budget.comparison)} {wanted}"
-    return f"{code(short_id(test.nodeid))} {_BUDGETS.get(budget.verdict, '')}{expected}: {found}{reason}"
-
-
-def _figure(value: float | str | None) -> str:
-    return code(value) if isinstance(value, str) else number(value)
+        yield from budget_lines(test, code)
 
 
 def _first(lines: Sequence[str], most: int = _MOST_LINES) -> list[str]:

@@ -38,13 +38,12 @@ def _verdict(test: TestRecord) -> str:
 
 
 def _change(test: TestRecord) -> str:
-    """The worst one, with its interval."""
+    """The worst one; where there is more to say of it, its interval is in the list of what is wrong."""
     change = headline_change(test.regression) if test.regression else None
     if change is None or change.change is None:
         return _UNKNOWN
     metric = "" if change.metric == "joules_per_token" else f"{code(change.metric, 40)} "
-    interval = f" ({amount(change, change.ci95[0])} to {amount(change, change.ci95[1])})" if change.ci95 else ""
-    return f"{metric}{amount(change, change.change)}{interval}{_label(test) if is_energy(change.metric) else ''}"
+    return f"{metric}{_together(amount(change, change.change))}{_label(test) if is_energy(change.metric) else ''}"
 
 
 def _joules_per_token(test: TestRecord) -> str:
@@ -53,7 +52,7 @@ def _joules_per_token(test: TestRecord) -> str:
         return _why(figure.reason)
     half = f" ±{percent((figure.ci95[1] - figure.ci95[0]) / 2 / figure.value)}" if figure.ci95 and figure.value else ""
     where = "" if figure.boundary == "it" else f", {figure.boundary}"
-    return words(f"{si(figure.value, 'J')}{half} {figure.trust or 'of unknown trust'}{where}")
+    return words(f"{_together(si(figure.value, 'J'))}{half} {figure.trust or 'of unknown trust'}{where}")
 
 
 def _binding(test: TestRecord) -> str:
@@ -67,8 +66,8 @@ def _power(test: TestRecord) -> str:
     found = test.mandated.pue_adjusted_power_w
     if found.value is not None:
         remark = f", {code(found.reason, _LONGEST_REASON)}" if found.reason else ""  # a lower bound
-        return f"{words(si(found.value, 'W'))}{_label(test)}{remark}"
-    it_power = "" if found.it_power_w is None else f"; {si(found.it_power_w, 'W')}{_label(test)} at IT"
+        return f"{_together(si(found.value, 'W'))}{_label(test)}{remark}"
+    it_power = "" if found.it_power_w is None else f"; {_together(si(found.it_power_w, 'W'))}{_label(test)} at IT"
     return f"{_why(found.reason)}{words(it_power)}"
 
 
@@ -90,12 +89,17 @@ def _quality(test: TestRecord) -> str:
 def _latency(test: TestRecord) -> str:
     found = test.mandated.latency
     times = (found.ttft_p95_s, found.tpot_p95_s, found.e2e_p95_s)
-    return _UNKNOWN if times == (None, None, None) else words(" / ".join(si(value, "s") for value in times))
+    return _UNKNOWN if times == (None, None, None) else words(" / ".join(_together(si(value, "s")) for value in times))
 
 
 def _label(test: TestRecord) -> str:
     """An energy that isn't measured is called what it is."""
     return "" if test.energy.trust in (None, "measured") else f" {test.energy.trust}"
+
+
+def _together(figure: str) -> str:
+    """A number and its unit on one line."""
+    return figure.replace(" ", "\u00a0")
 
 
 def _why(reason: str | None) -> str:
