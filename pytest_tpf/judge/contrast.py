@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 from pytest_tpf.judge.distributions import f_tail
 from pytest_tpf.judge.sample import Sample
@@ -17,6 +18,7 @@ from pytest_tpf.judge.thresholds import DEVICE, METRICS, Metric
 from pytest_tpf.records import Round, record
 from pytest_tpf.uncertainty import COVERAGE_95
 
+_LEAST, _MOST = 1e-100, 1e100  # amounts beyond can't be squared, and no round has them
 _CLEARLY_SCATTERED = 0.0001  # chance of one test's runs scattering so where they are like the others'
 _ENOUGH_NOISE = 4.0  # degrees of freedom from which on the runs' scatter counts as known
 
@@ -91,7 +93,7 @@ def _estimate(what: Metric, rounds: Sequence[Round], sample: Sample) -> Estimate
     ``statistics.expanded_uncertainty``).
     """
     pairs = [what.amounts(each) for each in rounds] if what.amounts else []
-    known = [(float(a), float(b)) for a, b in pairs if a and b]
+    known = [(a, b) for a, b in pairs if _is_amount(a) and _is_amount(b)]
     if not known:
         return None
     numerators, denominators = [a for a, _ in known], [b for _, b in known]
@@ -101,6 +103,10 @@ def _estimate(what: Metric, rounds: Sequence[Round], sample: Sample) -> Estimate
     by_rounds = t_quantile(0.975, degrees) * scatter if degrees >= 1 else 0.0
     standard = scatter if by_rounds >= meter * (1 - 1e-9) else max(scatter, meter / COVERAGE_95)
     return Estimate(log=math.log(value), value=value, variance=standard**2, degrees_of_freedom=degrees, rounds=len(known))
+
+
+def _is_amount(value: float | None) -> TypeGuard[float]:
+    return value is not None and _LEAST < value < _MOST
 
 
 def _together(runs: Sequence[Estimate]) -> tuple[Estimate, Scatter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import TypeGuard
 
 from pytest_tpf.judge.sample import Sample
 from pytest_tpf.judge.thresholds import Threshold
@@ -21,13 +22,13 @@ def compare_quality(new: Sample, old: Sequence[Sample], threshold: Threshold | N
     Newcombe's hybrid score interval of the difference (Statistics in Medicine 17, 1998, method 10).
     """
     ours, theirs = new.accuracy, old[0].accuracy
-    if ours.value is None or theirs.value is None:
-        return _unknown(threshold, f"unknown {'now' if ours.value is None else 'then'}: the test gave none")
+    if not _is_score(ours.value) or not _is_score(theirs.value):
+        return _unknown(threshold, f"unknown {'then' if _is_score(ours.value) else 'now'}: the test gave none")
     if ours.metric != theirs.metric:
         return _unknown(threshold, f"quality is {ours.metric}, was {theirs.metric}")
     scale = 1.0 if threshold is None or threshold.kind == "absolute" else theirs.value
     change, limit = ours.value - theirs.value, -threshold.amount * scale if threshold else 0.0
-    has_interval = ours.samples > 1 and theirs.samples > 1
+    has_interval = _is_share(ours) and _is_share(theirs)
     low, high = newcombe(ours, theirs) if has_interval else (change, change)
     verdict, reason = ("pass", None) if threshold is None else _verdict(change, low, high, limit, has_interval)
     return Change(
@@ -53,6 +54,14 @@ def _verdict(change: float, low: float, high: float, limit: float, has_interval:
     if not has_interval:
         return "inconclusive", f"worse than the threshold, but {NO_INTERVAL}"
     return ("fail", None) if high < limit else ("inconclusive", "worse than the threshold, but the interval reaches above it")
+
+
+def _is_score(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def _is_share(given: Accuracy) -> bool:
+    return given.samples > 1 and 0 <= (given.value or 0.0) <= 1
 
 
 def newcombe(new: Accuracy, old: Accuracy, factor: float = COVERAGE_95) -> tuple[float, float]:

@@ -9,6 +9,9 @@ from pytest_tpf.records import Distribution
 from pytest_tpf.uncertainty import Spread
 
 
+_ROUNDING = 1e-9  # twelve degrees of freedom, computed, may be a little less
+
+
 def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     """Student's t quantile for ``probability`` in (0.5, 1); ``degrees_of_freedom`` >= 1 are cut to a whole number.
 
@@ -17,7 +20,7 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     """
     if degrees_of_freedom >= 1e6:
         return _normal_quantile(probability)
-    n, tail = math.floor(degrees_of_freedom), 2 * (1 - probability)
+    n, tail = math.floor(degrees_of_freedom + _ROUNDING), 2 * (1 - probability)
     if n == 1:
         return 1 / math.tan(tail * math.pi / 2)
     if n == 2:
