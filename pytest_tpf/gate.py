@@ -100,7 +100,12 @@ def vanished_problems(missing: Mapping[str, str], scope: Scope, title: str) -> l
 
 def accept_advice(baseline: str | None) -> tuple[str, ...]:
     """The command that makes today's figures the baseline; empty where there is no baseline."""
-    return (f'if this is meant: run again with --tpf-baseline={baseline} --tpf-accept "why", and commit {baseline}',) if baseline else ()
+    if not baseline:
+        return ()
+    return (
+        f'if this is meant: run again with --tpf-baseline={baseline} --tpf-accept "why", and commit {baseline}'
+        f" (tests that are gone: tpf baseline {baseline} --drop TEST)",
+    )
 
 
 def _bounded(lines: list[str]) -> list[str]:

@@ -30,6 +30,7 @@ VERBS = {
     "calibrate": Verb("pytest_tpf.cli.calibrate", "calibrate", "measure this machine's peaks and idle power, and keep them"),
     "validate": Verb("pytest_tpf.cli.validate", "run", "check reports against the schema"),
     "show": Verb("pytest_tpf.cli.show", "run", "print a report's table, or one test in full"),
+    "baseline": Verb("pytest_tpf.cli.baseline", "run", "list what a baseline holds, or drop entries"),
     "merge": Verb("pytest_tpf.cli.merge", "run", "make one report of those of a run's shards"),
 }
 
