@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pytest_tpf.records import Distribution
 from pytest_tpf.uncertainty import Spread
 
-
 _ROUNDING = 1e-9  # twelve degrees of freedom, computed, may be a little less
 
 
