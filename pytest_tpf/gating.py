@@ -41,10 +41,13 @@ class Gating:
             for test, regression in zip(tests, regressions, strict=True)
         ]
 
-    def problems(self, tests: Sequence[TestRecord], scope: Scope, fingerprint: str | None) -> Problems:
-        """What is red, and what could not be told. Of a run that accepts, nothing is: it says itself what is right."""
-        judges = self._settings.thresholds or any(_is_judged(test) for test in tests)
-        if self._earlier is None or self._settings.accept is not None or not judges:
+    def regressions(self, tests: Sequence[TestRecord]) -> Problems:
+        """What regressed, and what could not be told. Of a run that accepts, nothing is: it says itself what is right."""
+        return regression_problems(tests) if self._judges(tests) else Problems()
+
+    def vanished(self, tests: Sequence[TestRecord], scope: Scope, fingerprint: str | None) -> Problems:
+        """What was to be compared, and gave nothing this time."""
+        if self._earlier is None or not self._judges(tests):
             return Problems()
         from pytest_tpf.history.errors import HistoryError
 
@@ -53,9 +56,17 @@ class Gating:
         except HistoryError as error:
             return Problems(doubtful=(f"--tpf-compare {self._settings.compare}: {error}",))
         keys = {key_of(test.nodeid, test.labels) for test in tests}
-        vanished = vanished_problems({key: nodeid for key, nodeid in expected.items() if key not in keys}, scope, self._earlier.title)
-        found = regression_problems(tests) + Problems(doubtful=tuple(vanished))
-        return found + Problems(advice=accept_advice(self._settings.baseline) if found and self._settings.baseline else ())
+        missing = {key: nodeid for key, nodeid in expected.items() if key not in keys}
+        return Problems(doubtful=tuple(vanished_problems(missing, scope, self._earlier.title)))
+
+    @property
+    def advice(self) -> Problems:
+        """What to do where something is wrong."""
+        return Problems(advice=accept_advice(self._settings.baseline))
+
+    def _judges(self, tests: Sequence[TestRecord]) -> bool:
+        asks = self._settings.thresholds or any(_is_judged(test) for test in tests)
+        return bool(asks) and self._earlier is not None and self._settings.accept is None
 
     # --- what is kept -------------------------------------------------------------------------------------------------
 

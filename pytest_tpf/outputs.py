@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_tpf.checkpoint import Checkpoint
     from pytest_tpf.records import Report
+    from pytest_tpf.report.annotations import Location
     from pytest_tpf.settings import Settings
 
 
@@ -35,14 +36,14 @@ class Outputs:
         if self._settings.report:
             self._checkpoint.save(build)
 
-    def write(self, report: Report) -> list[Told]:
-        """Write everything, and tell what was written where."""
-        told = []
+    def write(self, report: Report, problems: Sequence[str] = ()) -> list[Told]:
+        """Write everything, and tell what was written where. ``problems``: what only the whole run knows, one line each."""
+        told: list[Told] = []
         if self._settings.report:
             told.append(self._write_report(report))
         summary = self._environ.get("GITHUB_STEP_SUMMARY")
         if self._settings.markdown or summary:
-            told += self._write_markdown(report, summary)
+            told += self._write_markdown(report, problems, summary)
         return told
 
     def _write_report(self, report: Report) -> Told:
@@ -74,11 +75,11 @@ class Outputs:
             return ""
         return f"; what was measured is in {aside}"
 
-    def _write_markdown(self, report: Report, summary: str | None) -> list[Told]:
+    def _write_markdown(self, report: Report, problems: Sequence[str], summary: str | None) -> list[Told]:
         from pytest_tpf.report.errors import ReportError
         from pytest_tpf.report.markdown import append_summary, render_markdown, write_markdown
 
-        told, text = [], render_markdown(report)
+        told, text = [], render_markdown(report, problems)
         if self._settings.markdown:
             try:
                 write_markdown(self._config.invocation_params.dir / self._settings.markdown, text)
@@ -91,6 +92,16 @@ class Outputs:
             except ReportError as error:  # the CI's own file: nothing that was asked for is missing
                 told.append(Told(f"the step summary was not written: {error}"))
         return told
+
+    def annotations(self, report: Report, locations: Mapping[str, Location], problems: Sequence[str]) -> list[str]:
+        """What GitHub shows at the tests' own lines; nothing elsewhere."""
+        if self._environ.get("GITHUB_ACTIONS") != "true":
+            return []
+        from pytest_tpf.report.annotations import annotation_lines
+
+        root = os.path.relpath(self._config.rootpath, self._environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
+        strict = self._settings.gate == "strict"
+        return annotation_lines(report.tests, locations, problems, "" if root == "." else root, strict=strict)
 
     @property
     def _path(self) -> Path:

@@ -17,9 +17,9 @@ from pytest_tpf.outputs import Outputs, Told
 from pytest_tpf.termination import Termination
 
 if TYPE_CHECKING:
-    from pytest_tpf.gate import Problems
     from pytest_tpf.gating import Gating
     from pytest_tpf.records import Facility, Report, TestRecord
+    from pytest_tpf.report.annotations import Location
     from pytest_tpf.runfacts import RunFacts
     from pytest_tpf.scope import Scope
     from pytest_tpf.settings import Settings
@@ -82,7 +82,9 @@ class Reporting:
         self._crashed: list[str] = []
         self._records: list[TestRecord] = []
         self._facts: RunFacts | None = None
-        self._warnings: list[str] = []
+        self._locations: dict[str, Location] = {}
+        self._problems: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
         self._told: list[Told] = []
         self._outputs = Outputs(config, settings)
         self._gating = opened_gate(config, settings)
@@ -117,6 +119,7 @@ class Reporting:
             if str(report.outcome) == "rerun":
                 package["record"]["outcome"] = "rerun"
             self.collect(package)
+            self._locations[package["record"]["nodeid"]] = report.location[:2]
         elif str(report.outcome) == "rerun" and report.when == "teardown":
             self._was_rerun(report.nodeid)
 
@@ -154,21 +157,26 @@ class Reporting:
         from pytest_tpf.gate import Problems, gate_problems
 
         strict = self._settings.gate == "strict"
-        found = Problems(doubtful=(*gate_problems(self._records, len(self._expected), self._settings), *self._lost()))
-        if self._gating is not None:
-            found += self._compare(self._gating)
-        self._warnings = list(found.warnings(strict=strict))
+        of_run = Problems(doubtful=(*gate_problems(self._records, len(self._expected), self._settings), *self._lost()))
+        of_tests = Problems()
+        if (gating := self._gating) is not None:
+            self._records = gating.settled(self._records)
+            of_tests = gating.regressions(self._records)
+            of_run += gating.vanished(self._records, self._scope, self._fingerprint)
+            of_tests += gating.advice if of_tests or of_run else Problems()
+        found, self._problems = of_run + of_tests, (*of_run.red, *of_run.doubtful)
+        self._warnings = found.warnings(strict=strict)
         if failing := found.failing(strict=strict):
             session.testscollected += 1
             for report in _failed_reports("\n".join(failing)):
                 session.config.hook.pytest_runtest_logreport(report=report)
 
-    def _compare(self, gating: Gating) -> Problems:
+    @property
+    def _fingerprint(self) -> str | None:
+        """Of the hardware that measured; None where nothing was."""
         from pytest_tpf.report.environment import fingerprint_here
 
-        self._records = gating.settled(self._records)
-        fingerprint = fingerprint_here(self._facts.accelerators) if self._facts else None
-        return gating.problems(self._records, self._scope, fingerprint)
+        return fingerprint_here(self._facts.accelerators) if self._facts else None
 
     @property
     def _scope(self) -> Scope:
@@ -195,6 +203,8 @@ class Reporting:
             terminalreporter.write_line(f"tpf: {warning}", yellow=True)
         for told in self._told:
             terminalreporter.write_line(f"tpf: {told.text}", red=told.failed)
+        for command in self._outputs.annotations(self._report, self._locations, self._problems) if self._records else ():
+            terminalreporter.write_line(command)
 
     def _print_table(self, terminalreporter: pytest.TerminalReporter) -> None:
         from pytest_tpf.report.terminal import render_summary
@@ -209,7 +219,7 @@ class Reporting:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Write the report first, also of a run that was interrupted: the terminal summary, which comes after, says how it went."""
         if self._records and not self._is_forked:
-            self._told = [*self._outputs.write(self._report), *self._kept()]
+            self._told = [*self._outputs.write(self._report, self._problems), *self._kept()]
             if any(told.failed for told in self._told) and not session.exitstatus:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
