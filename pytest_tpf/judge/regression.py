@@ -46,14 +46,16 @@ def compare(
 
         return compare_quality(new, old, threshold)
     what = metric_of(metric, new)
-    if what.is_energy and (wrong := energy_differences(new, old[0])):
-        return _unknown(what, threshold, "; ".join(wrong))
+    if what.is_energy and (wrong := [found for sample in old if (found := energy_differences(new, sample))]):
+        if len(wrong) == len(old):
+            return _unknown(what, threshold, "; ".join(wrong[0]))
+        old = [sample for sample in old if not energy_differences(new, sample)]
     first = contrast(what, new.rounds, new, old, noise)
     if isinstance(first, str):
         return _unknown(what, threshold, first)
     change = _judged(what, threshold, first, family)
     again = contrast(what, new.rounds[-remeasured:], new, old, noise) if remeasured else None
-    if not isinstance(again, Contrast) or threshold is None or again.worse > _limit(what, threshold, again):
+    if change.verdict == "pass" or threshold is None or not isinstance(again, Contrast) or again.worse > _limit(what, threshold, again):
         return change
     return _judged(what, threshold, again, family, f"looked worse at first ({_signed(change)}), but not when it was measured once more")
 
