@@ -13,6 +13,7 @@ from pytest_tpf.records import Accuracy, Change, Verdict
 from pytest_tpf.uncertainty import COVERAGE_95
 
 _METRIC = "quality"
+_SMALLEST = 1e-6  # a share of less than that is none: nothing can be a fraction of it
 NO_INTERVAL = "a single score has no interval; give tpf.quality a list with one entry per request"
 
 
@@ -26,7 +27,7 @@ def compare_quality(new: Sample, old: Sequence[Sample], threshold: Threshold | N
         return _unknown(threshold, f"unknown {'then' if _is_score(ours.value) else 'now'}: the test gave none")
     if ours.metric != theirs.metric:
         return _unknown(threshold, f"quality is {ours.metric}, was {theirs.metric}")
-    scale = 1.0 if threshold is None or threshold.kind == "absolute" else theirs.value
+    scale = theirs.value if threshold and threshold.kind == "relative" and theirs.value > _SMALLEST else 1.0
     change, limit = ours.value - theirs.value, -threshold.amount * scale if threshold else 0.0
     has_interval = _is_share(ours) and _is_share(theirs)
     low, high = newcombe(ours, theirs) if has_interval else (change, change)
