@@ -31,6 +31,7 @@ VERBS = {
     "validate": Verb("pytest_tpf.cli.validate", "run", "check reports against the schema"),
     "show": Verb("pytest_tpf.cli.show", "run", "print a report's table, or one test in full"),
     "baseline": Verb("pytest_tpf.cli.baseline", "run", "list what a baseline holds, or drop entries"),
+    "compare": Verb("pytest_tpf.cli.compare", "run", "compare a report with one or more earlier ones, test by test"),
     "merge": Verb("pytest_tpf.cli.merge", "run", "make one report of those of a run's shards"),
 }
 

@@ -89,7 +89,7 @@ class FromBaseline:
 
 
 class FromReport:
-    """A report file, for example one that is kept with the code.
+    """A report file, for example one that is kept with the code. ``head`` is what it holds beside its tests, as builtins.
 
     Raises:
         ReportError: it can't be read, or is invalid. One line.
@@ -110,7 +110,7 @@ class FromReport:
                 rows.append(sample_of(record, key_of(record.nodeid, record.labels), ""))
         if validation.problems:
             raise ReportError(f"{path}: is no valid report: {validation.problems[0]}")
-        head = validation.head
+        self.head = head = validation.head
         self._fingerprint = head["environment"]["hardware_fingerprint"]
         self._commit, self._at = head["environment"]["source"]["commit"], head["created_at"]
         self._rows = {row.key: row for row in reversed(rows)}  # of a test that ran several times, the first attempt counts

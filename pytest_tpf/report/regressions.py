@@ -70,7 +70,7 @@ def _unit(metric: str) -> str:
 
 def _figures(change: Change, trust: Trust | None) -> str:
     label = f" ({trust})" if is_energy(change.metric) and trust not in ("measured", None) else ""
-    return f"{f'{_number(change.reference)} -> {_number(change.actual)} {_unit(change.metric)}'.rstrip()}{label}"
+    return f"{f'{figure(change.reference)} -> {figure(change.actual)} {_unit(change.metric)}'.rstrip()}{label}"
 
 
 def is_energy(metric: str) -> bool:
@@ -78,7 +78,7 @@ def is_energy(metric: str) -> bool:
     return METRICS[metric].is_energy if metric in METRICS else "joules" in metric
 
 
-def _number(value: float | None) -> str:
+def figure(value: float | None) -> str:
     """Four significant digits, and no exponent where the number is short without."""
     if value is None:
         return UNKNOWN
