@@ -51,7 +51,7 @@ def open_earlier(settings: Settings, places: Places) -> Earlier:
 
     try:
         if settings.baseline is not None:
-            return FromBaseline(settings.baseline, read_accepted(settings, places))
+            return FromBaseline(settings.baseline, read_accepted(settings, places), across=settings.compare_across)
         ref = str(settings.compare)
         if looks_like_a_file(str(places.file(ref))):
             return FromReport(ref, places.file(ref))

@@ -57,19 +57,24 @@ def _reference(source: str, ref: str, samples: list[Sample]) -> Reference:
 
 
 class FromBaseline:
-    """The reviewed file that is kept with the code."""
+    """The reviewed file that is kept with the code. ``across``: a test without an entry for this hardware takes that of any other."""
 
-    def __init__(self, path: str, file: BaselineFile) -> None:
+    def __init__(self, path: str, file: BaselineFile, *, across: bool) -> None:
         self.title = path
-        self._file = file
+        self._file, self._across = file, across
 
     def samples(self, keys: Iterable[str], fingerprint: str) -> Samples:
         """The accepted measurements."""
         from pytest_tpf.history.entries import samples_of
 
-        hardware = self._file.hardware.get(fingerprint)
-        entries = hardware.tests if hardware else {}
-        return {key: samples_of(entries[key], key, fingerprint) for key in keys if key in entries}
+        known = self._file.hardware
+        order = [fingerprint, *(other for other in sorted(known) if other != fingerprint)] if self._across else [fingerprint]
+        found: Samples = {}
+        for key in keys:
+            owner = next((each for each in order if each in known and key in known[each].tests), None)
+            if owner is not None:
+                found[key] = samples_of(known[owner].tests[key], key, owner)
+        return found
 
     def absent(self, key: str, fingerprint: str) -> Regression:
         """A file is complete, or says less than its reviewer thinks: what isn't in it is not judged, and that is told."""

@@ -63,8 +63,12 @@ LONG = """
 def test_a_signal_in_a_window_leaves_a_valid_report_with_what_was_measured(suite, plugged, number, says):
     plugged(BOARD)
     suite.write(LONG)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tpf-report", "report.json"]
-    with subprocess.Popen(command, cwd=suite.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    # under nohup the signal is ignored from the start, and rightly stays so
+    as_ever = "default_int_handler" if number is signal.SIGINT else "SIG_DFL"
+    heeding = f"import signal, runpy; signal.signal({int(number)}, signal.{as_ever})"
+    command = [sys.executable, "-c", f"{heeding}; runpy.run_module('pytest', run_name='__main__')"]
+    options = ["-p", "no:cacheprovider", "--tpf-report", "report.json"]
+    with subprocess.Popen([*command, *options], cwd=suite.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         (helper,) = map(int, wait_for(suite.path / "inside").split())
         process.send_signal(number)
         said = process.communicate(timeout=MOST_S)[0]
