@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_tpf.history.errors import HistoryError
 from pytest_tpf.history.identity import key_of
 from pytest_tpf.history.references import Earlier, FromBaseline, FromHistory, FromReport, Samples, looks_like_a_file
 from pytest_tpf.judge.comparison import Terms, compare_test, not_compared
@@ -81,7 +82,6 @@ def read_accepted(settings: Settings, places: Places) -> BaselineFile:
 
 def open_history(settings: Settings, places: Places) -> FromHistory:
     """The runs that ``--tpf-compare`` names. Raises ComparingError where the history can't be opened."""
-    from pytest_tpf.history.errors import HistoryError
     from pytest_tpf.history.storage import DEFAULT_URL, open_store
 
     try:
@@ -91,19 +91,22 @@ def open_history(settings: Settings, places: Places) -> FromHistory:
     return FromHistory(str(settings.compare), store, settings.compare_runs, across=settings.compare_across)
 
 
+MOST_FOR_NOISE = 200
+"""Tests from whose earlier runs the run-to-run noise is learned: reading ten thousand would take longer than it is worth."""
+
+
 class Comparing:
     """Compares each test of this process with what it was.
 
-    ``thresholds``: of the tests that are to be measured, by their keys. Everything earlier is read with the first test, when the hardware
-    is known.
+    ``thresholds``: of the tests that are to be measured, by their keys. What they were is read when it is needed, and first of all, when the
+    hardware is known, what their runs scatter.
     """
 
     def __init__(self, settings: Settings, earlier: Earlier, thresholds: Mapping[str, tuple[Threshold, ...]]) -> None:
         self._settings, self._earlier, self._thresholds = settings, earlier, thresholds
-        self._samples: Samples | None = None
         self._broken: str | None = None
-        self._noises: dict[str, RunNoise] = {}
-        self._family = 1
+        self._noises: dict[str, RunNoise] | None = None
+        self._latest: Samples = {}
 
     def asks_for_more(self, test: TestRecord, fingerprint: str) -> bool:
         """Whether it looks worse, or too uncertain to tell, and more rounds could tell; a test that is to be accepted is measured twice."""
@@ -116,23 +119,33 @@ class Comparing:
     def compared(self, test: TestRecord, fingerprint: str, remeasured: int) -> Regression | None:
         """``test`` against what it was; None where it is new and that is fine."""
         key = key_of(test.nodeid, test.labels)
-        earlier = self._read(fingerprint).get(key)
-        if not earlier:
-            absent = not_compared(f"not compared: {self._broken}") if self._broken else self._earlier.absent(key, fingerprint)
+        try:
+            return self._compared(test, key, fingerprint, remeasured)
+        except HistoryError as error:  # it failed meanwhile: asking again and again would only make everybody wait
+            self._broken = self._broken or str(error)
+            return not_compared(f"not compared: {self._broken}")
+
+    def _compared(self, test: TestRecord, key: str, fingerprint: str, remeasured: int) -> Regression | None:
+        if self._broken is not None:
+            raise HistoryError(self._broken)
+        if self._noises is None:
+            self._noises = self._learned(fingerprint)
+        if key not in self._latest:
+            self._latest = self._earlier.samples([key], fingerprint)
+        if not (earlier := self._latest.get(key)):
+            absent = self._earlier.absent(key, fingerprint)
             return absent and dataclasses.replace(absent, remeasured_rounds=remeasured)
-        thresholds = self._thresholds.get(key, self._settings.thresholds)
-        terms = Terms(thresholds=thresholds, family=self._family, noises=self._noises, across=self._settings.compare_across)
+        terms = Terms(
+            thresholds=self._thresholds.get(key, self._settings.thresholds),
+            family=sum(map(len, self._thresholds.values())),
+            noises=self._noises,
+            across=self._settings.compare_across,
+        )
         return compare_test(sample_of(test, key, fingerprint), earlier, terms, self._earlier.reference(earlier), remeasured)
 
-    def _read(self, fingerprint: str) -> Samples:
-        if self._samples is None:
-            from pytest_tpf.history.errors import HistoryError
-
-            try:
-                self._samples = self._earlier.samples(self._thresholds, fingerprint)
-            except HistoryError as error:
-                self._samples, self._broken = {}, str(error)
-            watched = {each.metric for thresholds in self._thresholds.values() for each in thresholds}
-            self._noises = {name: run_noise(self._samples.values(), name) for name in watched if METRICS[name].amounts}
-            self._family = sum(len(self._thresholds[key]) for key in self._samples)
-        return self._samples
+    def _learned(self, fingerprint: str) -> dict[str, RunNoise]:
+        """What runs scatter on this machine, by metric."""
+        step = max(1, len(self._thresholds) // MOST_FOR_NOISE)
+        samples = self._earlier.samples(sorted(self._thresholds)[::step], fingerprint)
+        watched = {each.metric for thresholds in self._thresholds.values() for each in thresholds}
+        return {name: run_noise(samples.values(), name) for name in watched if METRICS[name].amounts}
