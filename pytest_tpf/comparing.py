@@ -98,7 +98,7 @@ MOST_FOR_NOISE = 200
 class Comparing:
     """Compares each test of this process with what it was.
 
-    ``thresholds``: of the tests that are to be measured, by their keys. What they were is read when it is needed, and first of all, when the
+    ``thresholds``: of the tests that are to be measured, by their keys. What they were is read when it is needed; first of all, when the
     hardware is known, what their runs scatter.
     """
 

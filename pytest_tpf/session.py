@@ -112,7 +112,7 @@ class Session:
             warmup=ours.warmup if marker.warmup is None else marker.warmup,
             max_time_s=ours.max_time if marker.max_time_s is None else marker.max_time_s,
             target_ci=ours.target_ci if marker.target_ci is None else marker.target_ci,
-            least=MIN_ROUNDS if self._comparing is None else max(MIN_ROUNDS, NEEDED),
+            least=NEEDED if ours.compares or ours.save is not None else MIN_ROUNDS,
         )
 
     @contextmanager
