@@ -491,7 +491,7 @@ def report(*tests: TestRecord) -> Report:
             tests=len(rows),
             measured=sum(test.energy.it_j is not None and test.energy.trust == "measured" for test in rows),
             failed_budgets=sum(budget.verdict == "fail" for test in rows for budget in test.budgets),
-            regressions=0,
+            regressions=sum(test.regression is not None and test.regression.verdict == "fail" for test in rows),
             total_it_j=sum(known) if known else None,
             total_output_tokens=sum(test.workload.output_tokens for test in rows),
         ),
