@@ -133,8 +133,7 @@ def cli_page() -> str:
     for name, verb in VERBS.items():
         parser = argparse.ArgumentParser(prog=f"tpf {name}", add_help=False)
         importlib.import_module(verb.module).add_arguments(parser)
-        rows = [(f"`{_argument(action)}`", _cell(action.help or "")) for action in parser._actions]
-        parts += [f"## tpf {name}", f"{verb.help[0].upper()}{verb.help[1:]}.", _table(("argument", "meaning"), rows)]
+        parts += [f"## tpf {name}", f"{verb.help[0].upper()}{verb.help[1:]}.", *_arguments(parser)]
     return _page(
         "The command tpf",
         "the argument parsers in pytest_tpf/cli",
@@ -199,10 +198,21 @@ def _default(option: Option) -> str:
     return f"`{','.join(value) if isinstance(value, tuple) else format(value, 'g') if isinstance(value, float) else value}`"
 
 
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """A table of a parser's arguments, and of each action's below it."""
+    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    inner = [action for action in actions if isinstance(action, argparse._SubParsersAction)]
+    if rows := [(f"`{_argument(action)}`", _cell(action.help or "")) for action in actions if action not in inner]:
+        yield _table(("argument", "meaning"), rows)
+    for action in inner:
+        for name, below in action.choices.items():
+            yield from (f"### {parser.prog} {name}", str(below.description), *_arguments(below))
+
+
 def _argument(action: argparse.Action) -> str:
     name = ", ".join(action.option_strings)
     if not action.option_strings:
-        return f"{action.metavar} ..." if action.nargs == "+" else str(action.metavar)
+        return {"+": f"{action.metavar} ...", "?": f"[{action.metavar}]"}.get(str(action.nargs), str(action.metavar))
     return name if action.nargs == 0 else f"{name} {action.metavar or action.dest.upper()}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_tpf.codec import as_dict
 from pytest_tpf.history._blob import packed
 from pytest_tpf.history._text import column_text
-from pytest_tpf.history.errors import HistoryError
+from pytest_tpf.history.errors import RefusedReport
 from pytest_tpf.history.identity import key_of
 from pytest_tpf.record import record
 from pytest_tpf.records import Report
@@ -37,7 +37,7 @@ def rows_of(report: Report | Mapping[str, Any] | Iterable[Part]) -> Rows:
     """The rows of a report: the record, its ``as_dict``, or its parts as ``scan_report`` gives them, of which only one is held whole.
 
     Raises:
-        HistoryError: the report is invalid. What is in the history is valid.
+        RefusedReport: it is invalid. What is in the history is valid.
         ReportError: its file can't be read.
     """
     validation, tests, labels = Validation(), list[dict[str, Any]](), set[tuple[str, str]]()
@@ -46,7 +46,7 @@ def rows_of(report: Report | Mapping[str, Any] | Iterable[Part]) -> Rows:
         labels |= {(column_text(name), column_text(value)) for name, value in test["labels"].items()}
     if validation.problems:
         first_problem, *others = validation.problems
-        raise HistoryError(f"not saved, the report is invalid: {first_problem}{f' (and {len(others)} more)' if others else ''}")
+        raise RefusedReport(f"not saved, the report is invalid: {first_problem}{f' (and {len(others)} more)' if others else ''}")
     run = _run(validation.head)
     return Rows(run={**run, "tests": len(tests)}, tests=tuple({**test, "at_us": run["at_us"]} for test in tests), labels=frozenset(labels))
 
@@ -93,7 +93,7 @@ def _moment(created_at: str) -> int:
     try:
         return at_us(created_at)
     except (ValueError, OverflowError) as error:  # a day that the calendar doesn't have
-        raise HistoryError(f"not saved, the report's created_at is no time: {error}") from None
+        raise RefusedReport(f"not saved, the report's created_at is no time: {error}") from None
 
 
 def _test(place: int, test: Mapping[str, Any], key: str) -> dict[str, Any]:

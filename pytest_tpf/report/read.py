@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -45,10 +46,28 @@ def scan_report(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BY
     Raises:
         ReportError: as ``read_report``, when the scan gets there.
     """
+    with _named(path), _opened(path) as file:
+        yield from _parts(file, max_bytes)
+
+
+def scan_values(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BYTES) -> Iterator[Any]:
+    """The values that stand one after the other in ``path``, as in JSON lines; one at a time is in memory.
+
+    Raises:
+        ReportError: as ``read_report``, but that a value needn't be an object, when the scan gets there.
+    """
+    with _named(path), _opened(path) as file:
+        stream = JsonStream(file, max_bytes)
+        while not stream.at_end():
+            yield _bounded(stream.value())
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Every error says which file it is about."""
     where = printable(os.fspath(path))
     try:
-        with _opened(path) as file:
-            yield from _parts(file, max_bytes)
+        yield
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         raise ReportError(f"{where}: can't be read: {getattr(error, 'strerror', None) or error}") from None
     except ReportError as error:

@@ -54,6 +54,10 @@ class JsonStream:
         if not self.next_is(char):
             self._not_json(f"Expecting {char!r}", self._at)
 
+    def at_end(self) -> bool:
+        """Whether nothing but blanks follows."""
+        return not self._peek()
+
     def end(self) -> None:
         """Nothing may follow."""
         if self._peek():
