@@ -105,6 +105,20 @@ def _estimate(what: Metric, rounds: Sequence[Round], sample: Sample) -> Estimate
     return Estimate(log=math.log(value), value=value, variance=standard**2, degrees_of_freedom=degrees, rounds=len(known))
 
 
+def by_themselves(what: Metric, sample: Sample, last: int) -> Sample:
+    """The run's ``last`` rounds as a run of their own.
+
+    An energy's uncertainty that comes from how all rounds scatter says nothing of these alone; the meter's own holds for fewer rounds, too,
+    and is wider for them.
+    """
+    rounds, whole, uncertainty = sample.rounds[-last:], _estimate(what, sample.rounds, sample), sample.uncertainty
+    if whole is None or uncertainty is None:
+        return dataclasses.replace(sample, rounds=rounds)
+    is_meters = math.sqrt(whole.variance) * COVERAGE_95 >= uncertainty * (1 - 1e-9)  # scatter is expanded by Student's t, which is more
+    own = uncertainty * math.sqrt(whole.rounds / len(rounds)) if is_meters else None
+    return dataclasses.replace(sample, rounds=rounds, uncertainty=own)
+
+
 def _is_amount(value: float | None) -> TypeGuard[float]:
     return value is not None and _LEAST < value < _MOST
 

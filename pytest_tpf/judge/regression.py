@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pytest_tpf.judge.contrast import UNKNOWN_NOISE, Contrast, RunNoise, contrast, metric_of
+from pytest_tpf.judge.contrast import UNKNOWN_NOISE, Contrast, RunNoise, by_themselves, contrast, metric_of
 from pytest_tpf.judge.distributions import student_tail
 from pytest_tpf.judge.sample import Sample, energy_differences
 from pytest_tpf.judge.thresholds import Metric, Threshold
@@ -54,7 +54,8 @@ def compare(
     if isinstance(first, str):
         return _unknown(what, threshold, first)
     change = _judged(what, threshold, first, family)
-    again = contrast(what, new.rounds[-remeasured:], new, old, noise) if remeasured else None
+    second = by_themselves(what, new, remeasured)
+    again = contrast(what, second.rounds, second, old, noise) if remeasured else None
     if change.verdict == "pass" or threshold is None or not isinstance(again, Contrast) or again.worse > _limit(what, threshold, again):
         return change
     return _judged(what, threshold, again, family, f"looked worse at first ({_signed(change)}), but not when it was measured once more")

@@ -15,6 +15,7 @@ from pytest_tpf.report.regressions import (
     severity,
     short_id,
     standing,
+    was_passing,
     why_not,
 )
 from pytest_tpf.report.text import counted
@@ -61,6 +62,7 @@ class Comparisons:
         self._references = _Names()
         self._reasons = _Names()
         self._new = _Names()
+        self._passing = _Names()
 
     def noted(self, tests: Iterable[TestRecord]) -> Iterator[TestRecord]:
         """The same tests, each counted when it is taken."""
@@ -80,6 +82,8 @@ class Comparisons:
             self._references.add(reference_name(regression.reference), test.nodeid)
         if regression is not None and found == "not compared":
             self._reasons.add(why_not(regression), test.nodeid)
+        if regression is not None and was_passing(regression):
+            self._passing.add("", test.nodeid)
 
     @property
     def any(self) -> bool:
@@ -112,11 +116,13 @@ class Comparisons:
             yield from self.groups()
 
     def groups(self) -> Iterator[tuple[str, str]]:
-        """What was not compared, by its reasons, and what is new: (what, a line of text with the first few names)."""
+        """What was not compared, by its reasons, what is new, and what was worse for a while: (what, text with the first few names)."""
         for reason, count in self._reasons.counts.items():
             yield "not compared", f"{reason}: {self._reasons.named(reason, count)}"
         if new := self.counts.get("new"):
             yield "new", f"nothing to compare with: {self._new.named('', new)}"
+        if passing := self._passing.counts[""]:
+            yield "measured once more", f"looked worse at first, but not again: {self._passing.named('', passing)}"
 
 
 class _Names:

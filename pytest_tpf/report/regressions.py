@@ -125,6 +125,12 @@ def standing(test: TestRecord) -> Standing:
     return "improved" if any(change.improved and change.threshold is not None for change in regression.changes) else "no worse"
 
 
+def was_passing(regression: Regression) -> bool:
+    """Whether a figure looked worse at first and was no worse when it was measured once more."""
+    judged = [change for change in regression.changes if change.threshold is not None and change.metric != "quality"]
+    return regression.remeasured_rounds > 0 and any(change.verdict == "pass" and change.reason is not None for change in judged)
+
+
 def regression_lines(test: TestRecord, quote: Quote = plain) -> list[str]:
     """What a reviewer has to know: ``tests/test_a.py::test_x regressed: joules_per_token +12.4% ...``, one line a figure, the worst first.
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pytest_tpf.judge.contrast import RunNoise
 from pytest_tpf.judge.regression import compare, holm
 from pytest_tpf.judge.sample import Sample
+from pytest_tpf.judge.statistics import ratio_uncertainty, t_quantile
 from pytest_tpf.judge.thresholds import METRICS, Threshold
 from pytest_tpf.records import Change
 from tests.judge.samples import drawn, sample, times
@@ -168,6 +169,16 @@ def test_what_looked_worse_only_at_first_passes():
     assert change.verdict == "pass"
     assert change.rounds == 5
     assert change.reason.startswith("looked worse at first (+10.0%)")
+
+
+def test_how_the_first_rounds_scattered_is_not_held_against_the_second():
+    rounds = times(STEADY, 1.5).rounds + STEADY.rounds
+    scatter = ratio_uncertainty([each.it_j for each in rounds], [each.output_tokens for each in rounds])
+    mean = sum(each.it_j for each in rounds) / sum(each.output_tokens for each in rounds)
+    by_rounds = t_quantile(0.975, len(rounds) - 1) * scatter / mean
+    assert judged(dataclasses.replace(STEADY, rounds=rounds, uncertainty=by_rounds), STEADY, remeasured=5).verdict == "pass"
+    by_meter = judged(dataclasses.replace(STEADY, rounds=rounds, uncertainty=1.5 * by_rounds), STEADY, remeasured=5)
+    assert by_meter.verdict == "inconclusive"
 
 
 def test_what_is_still_worse_counts_with_all_its_rounds():

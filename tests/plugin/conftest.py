@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.gated import GatedSuite
 
 CONFTEST = """
 import pytest
@@ -78,3 +81,21 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     return Suite(pytester)
+
+
+@pytest.fixture(scope="session")
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The baseline of ``gated.ALL``; made once, because measuring twice takes seconds."""
+    from tests.plugin.gated import accepted_baseline
+
+    return accepted_baseline(tmp_path_factory.mktemp("accepted"))
+
+
+@pytest.fixture
+def gate(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, accepted: Path
+) -> GatedSuite:
+    from tests.plugin.gated import GatedSuite
+
+    monkeypatch.delenv("CI", raising=False)
+    return GatedSuite(pytester, monkeypatch, tmp_path_factory.mktemp("board"), accepted)
