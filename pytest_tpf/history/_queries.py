@@ -55,7 +55,7 @@ def _pattern(text: str) -> str:
 def references(found: Found, keys: Sequence[str], fingerprint: str | None, most: int, dialect: str) -> Iterator[Select[Any]]:
     """The statements that find what ``found`` has of ``keys``, some keys at a time."""
     ids = [run.id for run in found.runs]
-    for some in chunks(keys):
+    for some in chunks(sorted(map(column_text, keys))):
         if found.kind == "branch":
             yield newest_of_branch(some, column_text(found.ref), fingerprint, most, lateral=dialect == "postgresql")
         else:
@@ -111,9 +111,13 @@ def run_info(row: Sequence[Any]) -> RunInfo:
     return RunInfo(**{**values, **texts, "dirty": None if values["dirty"] is None else bool(values["dirty"])})
 
 
-def stored_test(row: Sequence[Any]) -> StoredTest:
-    """The row that one of the other statements found."""
-    return StoredTest(key=original(row[0]), place=row[1], at_us=row[2], content=bytes(row[3]), run=run_info(row[4:]))
+def stored_tests(rows: Iterable[Sequence[Any]]) -> Iterator[StoredTest]:
+    """The rows that one of the other statements found; a run that has many is one object."""
+    runs: dict[int, RunInfo] = {}
+    for key, place, at, content, *run in rows:
+        if run[0] not in runs:
+            runs[run[0]] = run_info(run)
+        yield StoredTest(key=original(key), place=place, at_us=at, content=bytes(content), run=runs[run[0]])
 
 
 def chunks(values: Iterable[_T], size: int = _CHUNK) -> Iterator[list[_T]]:

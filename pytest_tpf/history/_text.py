@@ -11,6 +11,7 @@ import re
 
 MAX_TEXT = 200  # characters of up to 4 bytes; three of them fit into an entry of PostgreSQL's index
 _ESCAPE = "\x1a"
+_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{4}})")
 _REFUSED = re.compile("[\x00\x1a\ud800-\udfff]")
 
 
@@ -27,4 +28,4 @@ def column_text(text: str) -> str:
 
 def original(text: str) -> str:
     """The text that ``column_text`` was given; of one that was cut, the cut."""
-    return re.sub(f"{_ESCAPE}([0-9a-f]{{4}})", lambda found: chr(int(found[1], 16)), text)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if _ESCAPE in text else text

@@ -18,7 +18,7 @@ from pytest_tpf.codec import from_dict
 from pytest_tpf.history import _migrations, _queries, _writes
 from pytest_tpf.history._database import Database
 from pytest_tpf.history._schema import RUN
-from pytest_tpf.history._text import column_text
+from pytest_tpf.history._text import column_text, original
 from pytest_tpf.history.errors import HistoryError
 from pytest_tpf.history.rows import rows_of
 from pytest_tpf.history.runs import LATEST, MOST_RUNS, Found, RunFilter, RunInfo, Saved, StoredTest, unpacked_part
@@ -149,11 +149,11 @@ class Store:
         some hundred at a time.
         """
         earlier: dict[str, list[StoredTest]] = {}
-        asked = {column_text(key): key for key in keys}
+        asked = {original(column_text(key)): key for key in keys}
         with self._database.reading() as connection:
-            for statement in _queries.references(found, sorted(asked), fingerprint, most_runs, connection.dialect.name):
-                for row in connection.execute(statement):
-                    earlier.setdefault(asked[row.key], []).append(_queries.stored_test(row))
+            for statement in _queries.references(found, list(asked.values()), fingerprint, most_runs, connection.dialect.name):
+                for row in _queries.stored_tests(connection.execute(statement)):
+                    earlier.setdefault(asked[row.key], []).append(row)
         return {key: sorted(rows, key=_newest_first)[:most_runs] for key, rows in earlier.items()}
 
     # --- everything else ----------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class Store:
             raise self._gone(run)
         for some in _queries.chunks(ids):
             with self._database.reading() as connection:  # never open while the caller works
-                rows = sorted(map(_queries.stored_test, connection.execute(_queries.tests_by_id(some))), key=_place)
+                rows = sorted(_queries.stored_tests(connection.execute(_queries.tests_by_id(some))), key=_place)
             if len(rows) != len(some):
                 raise self._gone(run)
             yield from rows
