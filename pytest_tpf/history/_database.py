@@ -96,12 +96,9 @@ class Database:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            raise HistoryError(f"{self.where}: {_reason(error.orig)}") from None
-        except sqlite3.Error as error:
-            raise HistoryError(f"{self.where}: {_reason(error)}") from None
-        except SQLAlchemyError as error:
-            raise HistoryError(f"{self.where}: {_reason(error)}") from None
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise HistoryError(f"{self.where}: {_reason(cause)}") from None
 
 
 def _parsed(url: str, folder: Path) -> URL:
@@ -131,8 +128,9 @@ def _engine(url: URL, where: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        options = {"connect_timeout": _CONNECT_S, "application_name": "pytest-tpf", **url.query}
-        return create_engine(url, connect_args=options, pool_pre_ping=True)  # a suite may run for hours between two questions
+        options = {"connect_timeout": _CONNECT_S, "application_name": "pytest-tpf"}
+        missing = {name: value for name, value in options.items() if name not in url.query}
+        return create_engine(url, connect_args=missing, pool_pre_ping=True)  # a suite may run for hours between two questions
     except ImportError:
         raise HistoryError(f'{where}: PostgreSQL needs psycopg: pip install "pytest-tpf[postgres]"') from None
 
