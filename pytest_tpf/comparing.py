@@ -59,8 +59,6 @@ def open_earlier(settings: Settings, places: Places) -> Earlier:
     except ReportError as error:
         option = "--tpf-compare" if settings.baseline is None else "--tpf-baseline"
         raise ComparingError(f"{option}: {error}") from None
-    if places.file(ref).is_dir():
-        raise ComparingError(f"--tpf-compare: {ref} is a folder, not a reference; name the tests first, or write --tpf-compare=REF")
     return open_history(settings, places)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -86,28 +87,32 @@ def regression_problems(tests: Sequence[TestRecord]) -> Problems:
     red = [line for test in worst if standing(test) == "regressed" for line in regression_lines(test)]
     doubtful = [line for test in worst if standing(test) == "inconclusive" for line in regression_lines(test)]
     not_compared = [f"not compared: {text}" for name, text in found.groups() if name == "not compared"]
-    return Problems(red=tuple(_bounded(red)), doubtful=(*_bounded(doubtful), *not_compared))
+    return Problems(red=tuple(bounded_lines(red)), doubtful=(*bounded_lines(doubtful), *not_compared))
 
 
 def vanished_problems(missing: Mapping[str, str], scope: Scope, title: str) -> list[str]:
     """One line for each test that the reference ``title`` has, and that gave no figure in a run that was to have it: ``missing`` has node
     ids by keys."""
-    gone = [key for key, nodeid in missing.items() if scope.has_vanished(nodeid)]
-    silent = [key for key, nodeid in missing.items() if nodeid in scope.collected and scope.cut_short is None]
+    from pytest_tpf.report.regressions import short_id
+
+    gone = [short_id(key) for key, nodeid in missing.items() if scope.has_vanished(nodeid)]
+    silent = [short_id(key) for key, nodeid in missing.items() if nodeid in scope.collected and scope.cut_short is None]
     lines = [f"{key} vanished: it is in {title}, but wasn't found" for key in gone]
-    return _bounded(lines + [f"{key} gave no figure this time: it is in {title}, and ran or was skipped unmeasured" for key in silent])
+    return bounded_lines(lines + [f"{key} gave no figure this time: it is in {title}, and ran or was skipped unmeasured" for key in silent])
 
 
 def accept_advice(baseline: str | None) -> tuple[str, ...]:
     """The command that makes today's figures the baseline; empty where there is no baseline."""
     if not baseline:
         return ()
+    file = shlex.quote(baseline)
     return (
-        f'if this is meant: run again with --tpf-baseline={baseline} --tpf-accept "why", and commit {baseline}'
-        f" (tests that are gone: tpf baseline {baseline} --drop TEST)",
+        f'if this is meant: run again with --tpf-baseline={file} --tpf-accept "why", and commit {file}'
+        f" (tests that are gone: tpf baseline {file} --drop TEST)",
     )
 
 
-def _bounded(lines: list[str]) -> list[str]:
+def bounded_lines(lines: list[str]) -> list[str]:
+    """The first lines, and how many more there are."""
     more = len(lines) - _MOST_LINES
     return lines if more <= 0 else [*lines[:_MOST_LINES], f"... and {more} more; all of them are in the report"]

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_tpf.comparing import ComparingError, Places, open_earlier
-from pytest_tpf.gate import Problems, accept_advice, regression_problems, vanished_problems
+from pytest_tpf.gate import Problems, accept_advice, bounded_lines, regression_problems, vanished_problems
 from pytest_tpf.history.identity import key_of
 from pytest_tpf.judge.comparison import settle
 from pytest_tpf.judge.sample import Sample, sample_of
+from pytest_tpf.outputs import Told
 from pytest_tpf.records import Environment, Report, TestRecord
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Gating:
     def __init__(self, settings: Settings, places: Places) -> None:
         self._settings, self._places = settings, places
         self._earlier: Earlier | None = open_earlier(settings, places) if settings.compares else None
+        if settings.save is not None:
+            self._check_storage()
 
     def settled(self, tests: Sequence[TestRecord]) -> list[TestRecord]:
         """The tests with the verdicts that hold for all of them together."""
@@ -70,8 +73,9 @@ class Gating:
 
     # --- what is kept -------------------------------------------------------------------------------------------------
 
-    def accept(self, report: Report, scope: Scope) -> list[str]:
-        """Renew the baseline's entries of the tests that ran and agreed with themselves; lines that say what became of each.
+    def accept(self, report: Report, scope: Scope) -> list[Told]:
+        """Renew the baseline's entries of the tests that ran and agreed with themselves; what became of each. One that was refused fails
+        the run: its entry is not what was asked for.
 
         Raises:
             ReportError: the file can't be written.
@@ -85,11 +89,21 @@ class Gating:
         accepted = Accepted(at=report.created_at, commit=environment.source.commit, reason=str(self._settings.accept))
         acceptance = Acceptance(read_baseline(path) or BaselineFile(), environment, accepted, self._settings.thresholds)
         for test in report.tests:
-            if test.attempt == 1:
-                acceptance.take(test, _sample(test, environment))
+            acceptance.take(test, _sample(test, environment))
         if acceptance.renewed:
             write_baseline(path, acceptance.file())
-        return [*acceptance.lines(str(self._settings.baseline)), *acceptance.unused(scope)]
+        told = [*acceptance.lines(str(self._settings.baseline)), *acceptance.unused(scope)]
+        return [*map(Told, told), *(Told(line, failed=True) for line in bounded_lines(acceptance.refused))]
+
+    def _check_storage(self) -> None:
+        """A history that can't be opened is found out before anything is measured."""
+        from pytest_tpf.history.errors import HistoryError
+        from pytest_tpf.history.storage import DEFAULT_URL, open_store
+
+        try:
+            open_store(self._settings.storage or DEFAULT_URL, self._places.root).close()
+        except HistoryError as error:
+            raise ComparingError(f"--tpf-save: {error}") from None
 
     def save(self, report: Report) -> str:
         """Keep the report in the history; the line that says so.

@@ -58,7 +58,7 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     facility = declared_facility(settings)
     if not is_worker and config.pluginmanager.get_plugin("tpf-reporting") is None:
         config.pluginmanager.register(Reporting(config, settings), "tpf-reporting")
-    comparing = _comparing(config, settings, items) if settings.compares else None
+    comparing = _comparing(config, settings, items) if settings.compares and runs_tests(config) else None
     config.pluginmanager.register(Measuring(config, settings, facility, comparing), "tpf-measuring")
 
 
@@ -180,7 +180,7 @@ class Measuring:
             if (earlier := item.stash.get(RECORD, None)) is not None:
                 item.stash[EARLIER] = earlier
             item.stash[RECORD] = None  # a rerun starts anew
-            item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("tpf_")]
+            item.user_properties[:] = [each for each in item.user_properties if not str(each[0]).startswith("tpf_")]
             item.stash[MEASUREMENT] = self._measurement(item, marker)
 
     def _measurement(self, item: pytest.Item, marker: Marker) -> Measurement:

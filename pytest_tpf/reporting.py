@@ -74,8 +74,6 @@ class Reporting:
     """Collects the records that arrive with the reports; the same path with and without xdist."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
-        if settings.facility:
-            declared_facility(settings)  # its mistakes stop the run before it starts
         self._config = config
         self._settings = settings
         self._expected: set[str] = set()
@@ -87,9 +85,17 @@ class Reporting:
         self._warnings: tuple[str, ...] = ()
         self._told: list[Told] = []
         self._outputs = Outputs(config, settings)
-        self._gating = opened_gate(config, settings)
+        self._gating: Gating | None = None
         self._termination = Termination()
         self._owner = os.getpid()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """What the options name must be there before anything is collected (``pytest --help`` needs none of it)."""
+        if self._settings.facility:
+            declared_facility(self._settings)
+        if runs_tests(session.config):
+            self._gating = opened_gate(session.config, self._settings)
 
     @property
     def _is_forked(self) -> bool:
@@ -218,8 +224,8 @@ class Reporting:
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Write the report first, also of a run that was interrupted: the terminal summary, which comes after, says how it went."""
-        if self._records and not self._is_forked:
-            self._told = [*self._outputs.write(self._report, self._problems), *self._kept()]
+        if not self._is_forked:
+            self._told = [*self._outputs.write(self._report, self._problems), *self._kept()] if self._records else self._nothing_kept()
             if any(told.failed for told in self._told) and not session.exitstatus:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
@@ -234,12 +240,21 @@ class Reporting:
         told: list[Told] = []
         try:
             if self._settings.accept is not None:
-                told += map(Told, self._gating.accept(self._report, self._scope))
+                told += self._gating.accept(self._report, self._scope)
             if self._settings.save is not None:
                 told.append(Told(self._gating.save(self._report)))
         except (ComparingError, ReportError) as error:
             told.append(Told(str(error), failed=True))
         return told
+
+    def _nothing_kept(self) -> list[Told]:
+        """Of a run in which nothing was measured."""
+        if self._gating is None:
+            return []
+        told = (
+            [Told(f"{self._settings.baseline}: no test was measured, so none was accepted", failed=True)] if self._settings.accept else []
+        )
+        return [*told, Told("no test was measured, so nothing was saved")] if self._settings.save else told
 
     @cached_property
     def _report(self) -> Report:

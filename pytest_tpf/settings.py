@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,15 +83,38 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
             mistakes.append(f"{where}: {text!r} is not usable: {error}")
     if ini_says_off(config):
         values["off"] = True
-    settings = Settings(**values)
-    mistakes += _contradictions(settings)
+    settings = _with_one_reference(Settings(**values), config)
+    mistakes += [*_contradictions(settings), *_swallowed(config)]
     if mistakes:
         raise OptionError("\n".join(mistakes))
     return _with_prometheus(_with_replay(settings))
 
 
+def _with_one_reference(settings: Settings, config: pytest.Config) -> Settings:
+    """Where the ini file says what to compare with, the command line may say something else."""
+    given = {key for key in ("baseline", "compare") if config.getoption(f"tpf_{key}", default=None) is not None}
+    if settings.baseline is None or settings.compare is None or len(given) != 1:
+        return settings
+    return settings._replace(compare=None) if given == {"baseline"} else settings._replace(baseline=None)
+
+
+def _swallowed(config: pytest.Config) -> list[str]:
+    """An option whose value may be left out takes the word that follows: the tests to run."""
+    words = [str(word) for word in config.invocation_params.args]
+    found = []
+    for option in OPTIONS:
+        pairs = itertools.pairwise(words) if option.bare is not None else ()
+        for word in [after for before, after in pairs if before == f"--tpf-{option.name}"]:
+            path = config.invocation_params.dir / word.partition("::")[0]
+            if path.is_dir() or (path.suffix == ".py" and path.is_file()):
+                found.append(f"--tpf-{option.name} {word}: names tests, it seems: put them first, or write --tpf-{option.name}={word}")
+    return found
+
+
 def _contradictions(settings: Settings) -> list[str]:
     found = []
+    if settings.baseline is not None and settings.compare is not None:
+        found.append("--tpf-baseline and --tpf-compare: a run is compared with one of them")
     if settings.accept is not None and settings.baseline is None:
         found.append("--tpf-accept renews a baseline: name its file with --tpf-baseline FILE")
     if settings.fail and not settings.compares:

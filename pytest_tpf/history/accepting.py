@@ -13,12 +13,14 @@ from pytest_tpf.judge.sample import Sample
 from pytest_tpf.judge.statistics import mean
 from pytest_tpf.judge.thresholds import DEFAULT, Threshold
 from pytest_tpf.records import Environment, TestRecord
+from pytest_tpf.report.regressions import short_id
 
 if TYPE_CHECKING:
     from pytest_tpf.history.entries import Entry
     from pytest_tpf.scope import Scope
 
 _MOST_NAMES = 20
+_OUTCOMES = {"rerun": "was run again", "interrupted": "was interrupted"}
 
 
 class Acceptance:
@@ -29,21 +31,24 @@ class Acceptance:
         self._thresholds = [each for each in thresholds if each.metric != "quality"] or list(DEFAULT)
         self._fingerprint = environment.hardware_fingerprint
         self.renewed: dict[str, Entry] = {}
-        self._refused: list[str] = []
+        self.refused: list[str] = []
+        """A line for each test that was not accepted: why."""
         self._seen: set[str] = set()
 
     def take(self, test: TestRecord, sample: Sample) -> None:
-        """One test that ran."""
+        """One test that ran; of its attempts the first that was measured counts, as it does where tests are compared."""
+        if test.attempt > 1 and sample.key in self._seen:
+            return
         self._seen.add(sample.key)
         remeasured = test.regression.remeasured_rounds if test.regression else 0
         if why_not := self._objection(test, sample, remeasured):
-            self._refused.append(f"not accepted: {sample.key}: {why_not}")
+            self.refused.append(f"not accepted: {short_id(sample.key)}: {why_not}")
         else:
             self.renewed[sample.key] = entry_of(sample, remeasured, self._accepted)
 
     def _objection(self, test: TestRecord, sample: Sample, remeasured: int) -> str | None:
         if test.outcome not in ("passed", "xpassed", "xfailed"):
-            return f"the test {test.outcome}"
+            return f"the test {_OUTCOMES.get(test.outcome, test.outcome)}"
         if sample.uncertainty is None and not any(each.it_j for each in sample.rounds):
             return f"its energy is unknown ({', '.join(sample.reasons) or 'no meter'})"
         entry = entry_of(sample, remeasured, self._accepted)
@@ -68,7 +73,7 @@ class Acceptance:
         head = f"{path}: {count} {'test' if count == 1 else 'tests'} accepted: {self._accepted.reason}"
         few = [key for key, entry in self.renewed.items() if sum(len(run.rounds) for run in entry.runs) < NEEDED]
         thin = [f"accepted with fewer than {NEEDED} rounds, so that nothing can be told: {_named(few)}; give it rounds=N"] if few else []
-        return [head if count else f"{path}: no test accepted, it is as it was", *self._refused[:_MOST_NAMES], *thin]
+        return [head if count else f"{path}: no test accepted, it is as it was", *thin]
 
     def unused(self, scope: Scope) -> list[str]:
         """Entries of this hardware whose tests weren't found; they stay."""
@@ -90,4 +95,4 @@ def _known(pair: tuple[float | None, float | None]) -> tuple[float, float]:
 
 def _named(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - _MOST_NAMES} more" if len(keys) > _MOST_NAMES else ""
-    return ", ".join(keys[:_MOST_NAMES]) + more
+    return ", ".join(map(short_id, keys[:_MOST_NAMES])) + more

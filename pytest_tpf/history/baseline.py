@@ -52,7 +52,7 @@ def _checked(text: bytes) -> Mapping[str, Any]:
     if len(text) > MAX_BYTES:
         raise ReportError(f"larger than {MAX_BYTES} bytes")
     if text.startswith((b"<<<<<<<",)) or b"\n<<<<<<< " in text:
-        raise ReportError("has merge markers in it: keep one side, or make the baseline anew with --tpf-accept")
+        raise ReportError("has merge markers in it: keep one side, or delete the file and make it anew with --tpf-accept")
     data = parse_json(text)
     check_depth(data)
     if isinstance(data, dict) and "schema_version" in data:
@@ -90,8 +90,10 @@ def write_baseline(path: str | os.PathLike[str], baseline: BaselineFile) -> None
     """Write the file, sorted, a round a line, atomically; missing folders are made.
 
     Raises:
-        ReportError: it can't be written; an older file is left as it was.
+        ReportError: it can't be written, or nobody could read it again; an older file is left as it was.
     """
+    if problem := next(_problems(as_dict(baseline)), None):
+        raise ReportError(f"{printable(os.fspath(path))}: not written, the baseline is invalid: {problem}")
     write_atomically(Path(path), baseline_text(baseline))
 
 
