@@ -83,13 +83,13 @@ def open_history(settings: Settings, places: Places) -> FromHistory:
     from pytest_tpf.history.storage import DEFAULT_URL, open_store
 
     try:
-        store = open_store(settings.storage or DEFAULT_URL, places.root)
+        store = open_store(settings.storage or DEFAULT_URL, places.root, create=settings.save is not None)
     except HistoryError as error:
         raise ComparingError(f"--tpf-compare {settings.compare}: {error}") from None
     return FromHistory(str(settings.compare), store, settings.compare_runs, across=settings.compare_across)
 
 
-MOST_FOR_NOISE = 200
+MOST_FOR_NOISE = 50
 """Tests from whose earlier runs the run-to-run noise is learned: reading ten thousand would take longer than it is worth."""
 
 
@@ -105,6 +105,10 @@ class Comparing:
         self._broken: str | None = None
         self._noises: dict[str, RunNoise] | None = None
         self._latest: Samples = {}
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self._earlier.close()
 
     def asks_for_more(self, test: TestRecord, fingerprint: str) -> bool:
         """Whether it looks worse, or too uncertain to tell, and more rounds could tell; a test that is to be accepted is measured twice."""

@@ -36,6 +36,11 @@ class Gating:
         if settings.save is not None:
             self._check_storage()
 
+    def close(self) -> None:
+        """Let go of what was opened."""
+        if self._earlier is not None:
+            self._earlier.close()
+
     def settled(self, tests: Sequence[TestRecord]) -> list[TestRecord]:
         """The tests with the verdicts that hold for all of them together."""
         regressions = settle([test.regression for test in tests])

@@ -31,8 +31,9 @@ MIN_WIDTH = 80
 
 
 def runs_tests(config: pytest.Config) -> bool:
-    """Whether bodies of tests are run at all: not with --collect-only, --setup-only, --setup-plan."""
-    return not (config.option.collectonly or config.getoption("setuponly", default=False))
+    """Whether bodies of tests are run at all."""
+    others = ("collectonly", "setuponly", "showfixtures", "show_fixtures_per_test")  # --setup-plan implies --setup-only
+    return not any(config.getoption(name, default=False) for name in others)
 
 
 def resolved_settings(config: pytest.Config) -> Settings:
@@ -229,6 +230,11 @@ class Reporting:
             if any(told.failed for told in self._told) and not session.exitstatus:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return (yield)
+
+    def pytest_unconfigure(self) -> None:
+        """The run is over."""
+        if self._gating is not None:
+            self._gating.close()
 
     def _kept(self) -> list[Told]:
         """What became of --tpf-accept and --tpf-save."""

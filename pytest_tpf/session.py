@@ -88,8 +88,10 @@ class Session:
         self.facts = RunFacts(meters=info.meters, accelerators=info.accelerators, unmetered=info.unmetered, notes=info.notes)
 
     def close(self) -> None:
-        """Let the sampler go."""
+        """Let the sampler go, and what tests were compared with."""
         self._sampler.close()
+        if self._comparing is not None:
+            self._comparing.close()
 
     def current_facts(self) -> RunFacts:
         """The facts as known by now: with the refresh periods that were measured and the software imported meanwhile."""

@@ -42,6 +42,9 @@ class Earlier(Protocol):
     def reference(self, samples: list[Sample]) -> Reference:
         """The reference that a test with these earlier measurements is compared with."""
 
+    def close(self) -> None:
+        """Let go of what was opened."""
+
 
 def _reference(source: str, ref: str, samples: list[Sample]) -> Reference:
     newest = samples[0]
@@ -92,6 +95,9 @@ class FromBaseline:
         """The file, and why it was accepted."""
         return _reference("baseline", self.title, samples)
 
+    def close(self) -> None:
+        """It was read at once."""
+
 
 class FromReport:
     """A report file, for example one that is kept with the code. ``head`` is what it holds beside its tests, as builtins.
@@ -138,6 +144,9 @@ class FromReport:
         """The report."""
         return _reference("report", self.title, samples)
 
+    def close(self) -> None:
+        """It was read at once."""
+
 
 class FromHistory:
     """Runs that were saved: those that ``ref`` means, on this hardware (``across``: on any)."""
@@ -182,6 +191,10 @@ class FromHistory:
     def reference(self, samples: list[Sample]) -> Reference:
         """What the user named, and the newest of its runs."""
         return _reference("history", self._ref, samples)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._store.close()
 
 
 def looks_like_a_file(ref: str) -> bool:

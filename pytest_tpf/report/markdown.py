@@ -73,7 +73,7 @@ def verdict(tests: Sequence[TestRecord], problems: int = 0) -> str:
 
 def needs_a_look(test: TestRecord) -> bool:
     """Whether there is more to say of a test than that it passed."""
-    return test.verdict != "pass" or standing(test) not in ("no worse", "new") or _failed_otherwise(test)
+    return test.verdict != "pass" or standing(test) not in ("no worse", "new", "told") or _failed_otherwise(test)
 
 
 def _failed_otherwise(test: TestRecord) -> bool:

@@ -30,7 +30,7 @@ def cells(test: TestRecord, name: str) -> list[str]:
 
 def _verdict(test: TestRecord) -> str:
     found = standing(test)
-    told: list[str] = ["<b>regressed</b>" if found == "regressed" else found] if found not in ("new", "no worse") else []
+    told: list[str] = ["<b>regressed</b>" if found == "regressed" else found] if found not in ("new", "no worse", "told") else []
     if test.verdict != "pass":
         is_expected = test.outcome == "xfailed" and test.verdict == "fail"
         told.append("budget broken, as expected" if is_expected else _VERDICTS[test.verdict])

@@ -10,10 +10,10 @@ from pytest_tpf.records import Change, Reference, Regression, TestRecord, Trust
 from pytest_tpf.report.text import UNKNOWN, counted, plain, shortened
 
 Quote = Callable[[str], str]
-Standing = Literal["regressed", "inconclusive", "not compared", "new", "improved", "no worse"]
+Standing = Literal["regressed", "inconclusive", "not compared", "new", "improved", "no worse", "told"]
 
-STANDINGS: tuple[Standing, ...] = ("regressed", "inconclusive", "not compared", "new", "improved", "no worse")
-"""What became of a test against its reference, the worst first."""
+STANDINGS: tuple[Standing, ...] = ("regressed", "inconclusive", "not compared", "new", "improved", "no worse", "told")
+"""What became of a test against its reference, the worst first. ``told``: no threshold was set, so that nothing was judged."""
 
 _LONGEST_NAME = 160  # of a test: two long ids must stay two, and a line readable
 _LONGEST_REFERENCE = 60
@@ -122,7 +122,8 @@ def standing(test: TestRecord) -> Standing:
         return "not compared"
     if regression.verdict != "pass":
         return "inconclusive"
-    return "improved" if any(change.improved and change.threshold is not None for change in regression.changes) else "no worse"
+    judged = [change for change in regression.changes if change.threshold is not None]
+    return "told" if not judged else "improved" if any(change.improved for change in judged) else "no worse"
 
 
 def was_passing(regression: Regression) -> bool:

@@ -18,7 +18,7 @@ from pytest_tpf.report.regressions import change_line, full_lines, reference_nam
 from pytest_tpf.report.terminal import render_summary
 from pytest_tpf.report.validate import validate
 from tests.report.compared import BETTER, FEW, MAIN, SAME, SLOWER, UNKNOWN, any_compared, change, compared, one_of_each
-from tests.report.factory import estimated_test, measured_test, report, report_dict
+from tests.report.factory import estimated_test, measured_test, regression, report, report_dict
 
 LINE = "joules_per_token +12.4% (95 % interval +10.1% to +14.8%), threshold 5%: 0.412 -> 0.463 J/token"
 
@@ -237,3 +237,10 @@ def test_however_many_tests_the_summary_is_bounded(tests, most):
     lines = summary_lines(tests, most)
     assert len(lines) <= most + 9  # verdict, rest, five reasons and others, new
     assert as_dict(report(*tests))  # nothing was changed on the way
+
+
+def test_where_nobody_set_a_threshold_nothing_is_called_no_worse():
+    slower = dataclasses.replace(regression().changes[1], change=0.4, improved=False)
+    test = measured_test(regression=dataclasses.replace(regression(), changes=(slower,)))
+    assert (standing(test), regression_lines(test)) == ("told", [])
+    assert summary_lines([test]) == ["1 told; compared with main@0123456"]
