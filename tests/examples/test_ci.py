@@ -1,0 +1,437 @@
+"""What users copy from examples/ci works: the files are valid, and every command in them is run, in the order of its pipeline.
+
+What is real and what is stood in for: ``hosting.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from tests.examples.hosting import BOT, REPOSITORY, ROOT, GitHub, Machine, Project, git, serving
+from tests.examples.workflows import Runner, composite, gitlab_job, load
+from tests.history.conftest import postgres_server  # noqa: F401  the fixture
+from tests.history.postgres import PASSWORD
+
+CI = ROOT / "examples" / "ci"
+GITHUB = sorted(CI.glob("github-*.yml"))
+BIN = Path(sys.executable).parent
+
+CONFTEST = """
+import pytest
+from tests.plugin import powered, toy
+
+
+def pytest_tpf_engines(config):
+    return [powered.PoweredEngine(), toy.ToyEngine()]
+
+
+@pytest.fixture
+def board_model():
+    return powered.Powered()
+
+
+@pytest.fixture
+def model():
+    return toy.Toy()
+"""
+
+# How fast this machine is today is no matter here, so that the workflow's tokens per second are held loosely.
+MEASURED = """
+import pytest
+
+
+@pytest.mark.tpf(rounds=6, boundary="device", max_regression="tokens_per_second:95%")
+def test_answers(tpf, board_model):
+    tpf(board_model.generate, joules={joules}, tokens=10)
+"""
+
+BUDGETED = """
+import pytest
+
+
+@pytest.mark.tpf(rounds=5, max_output_tokens={tokens}, min_quality=0.3)
+def test_{name}(tpf, model):
+    tpf(model.generate, tokens=8, seconds=0.01)
+    tpf.quality([True] * {right} + [False] * {wrong}, metric="exact_match")
+"""
+
+
+def measured(joules: float = 20.0) -> dict[str, str]:
+    return {"tests/inference/test_answers.py": MEASURED.format(joules=joules)}
+
+
+def budgeted(name: str, tokens: int = 20, right: int = 50) -> dict[str, str]:
+    return {f"tests/inference/{name}/test_{name}.py": BUDGETED.format(name=name, tokens=tokens, right=right, wrong=50 - right)}
+
+
+COMMON = {"conftest.py": CONFTEST, "pytest.ini": "[pytest]\n", "requirements.txt": "pytest\n", ".gitignore": "__pycache__/\n.venv/\n"}
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path / "project", COMMON | measured())
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path / "machine")
+
+
+@pytest.fixture
+def runner(project, machine, tmp_path):
+    return Runner(project, machine, tmp_path / "runner")
+
+
+@pytest.fixture
+def github(tmp_path):
+    host = GitHub()
+    with serving(host, tmp_path):
+        yield host
+
+
+@pytest.fixture
+def hosted(machine, github, tmp_path):
+    """Machines of GitHub's own: no board, gh at hand."""
+    machine.environ["GH_CONFIG_DIR"] = str(tmp_path)
+    machine.environ |= {"GH_PROMPT_DISABLED": "1", "NO_COLOR": "1"}
+    return github
+
+
+def pushed(sha: str) -> dict[str, object]:
+    """What GitHub says of a push to main."""
+    return {"event_name": "push", "ref": "refs/heads/main", "ref_name": "main", "sha": sha, "token": "t", "event": EVENT}
+
+
+def pulled(sha: str, head: str = REPOSITORY) -> dict[str, object]:
+    """What GitHub says of a pull request from the repository ``head``."""
+    event = {**EVENT, "pull_request": {"head": {"repo": {"full_name": head}}}}
+    return {"event_name": "pull_request", "ref": "refs/pull/1/merge", "sha": sha, "token": "t", "event": event}
+
+
+EVENT = {"repository": {"default_branch": "main"}}
+
+
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [("github-workflows", GITHUB), ("github-actions", [ROOT / "action.yml"]), ("gitlab-ci", [CI / "gitlab-ci.yml"])],
+)
+def test_the_files_are_what_their_host_expects(schema, files):
+    done = subprocess.run(
+        [BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nobody_can_slip_a_command_into_them(tmp_path):
+    """Looked over by zizmor. Two findings are meant, and the reason stands beside each in the file."""
+    config = tmp_path / "zizmor.yml"
+    config.write_text(
+        "rules:\n"
+        "  unpinned-uses: {config: {policies: {'actions/*': ref-pin}}}\n"
+        "  dangerous-triggers: {ignore: [github-comment.yml]}\n"
+        "  artipacked: {ignore: [github-accept.yml]}\n"
+    )
+    command = [BIN / "zizmor", "--offline", "--no-progress", "--config", config, ROOT / "action.yml", *GITHUB]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", [CI / "gitlab-ci.yml", *GITHUB], ids=lambda path: path.name)
+def test_the_extras_they_install_exist(path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {extra for extras in re.findall(r"pytest-tpf\[([\w,]+)\]", path.read_text()) for extra in extras.split(",")}
+    assert asked <= set(project["optional-dependencies"])
+
+
+def test_every_file_is_told_of():
+    told = (CI / "README.md").read_text()
+    assert {path.name for path in CI.glob("*.yml")} == set(re.findall(r"\]\(((?:github|gitlab)-[\w-]+\.yml)\)", told))
+
+
+# --- a GPU runner, a baseline, a comment ------------------------------------------------------------------------------
+
+GPU, ACCEPT, COMMENT, CPU = (load(CI / f"github-{name}.yml") for name in ("gpu", "accept", "comment", "cpu"))
+
+
+def accept(runner, project, reason="first baseline", tests="tests/inference"):
+    """Dispatch the workflow that accepts: both jobs."""
+    github = pushed(project.commit({})) | {"run_id": "7", "run_attempt": "1", "actor": "ada"}
+    contexts = {"inputs": {"reason": reason, "tests": tests}}
+    found = runner.job(ACCEPT, "measure", github, **contexts)
+    assert found.failed is None, found.log
+    return runner.job(ACCEPT, "propose", github, **contexts)
+
+
+def test_a_baseline_is_proposed_merged_and_guarded(runner, project, hosted):
+    reason = 'why $(touch pwned) `touch pwned` "quoted"'
+    proposed = accept(runner, project, reason)
+    assert proposed.failed is None, proposed.log
+    (pull,) = hosted.pulls
+    assert (pull["base"], pull["head"], pull["body"].splitlines()[0]) == ("main", "tpf-baseline-7-1", reason)
+    assert git(project.origin, "log", "-1", "--format=%b", pull["head"]) == reason
+    baseline = project.file(pull["head"], "tpf-baseline.json")
+    (hardware,) = json.loads(baseline)["hardware"].values()
+    assert hardware["tests"]["tests/inference/test_answers.py::test_answers"]["accepted"]["reason"] == reason
+
+    good = runner.job(GPU, "energy", pushed(project.commit({"tpf-baseline.json": baseline})))
+    assert good.failed is None, good.log
+    assert "NVIDIA Stand-in 100" in good.log
+    assert "### tpf: passed, 1 test" in good.summary
+    report = json.loads((runner.artifacts / "tpf-report" / "tpf-report.json").read_text())
+    assert [test["regression"]["verdict"] for test in report["tests"]] == ["pass"]
+
+    worse = runner.job(GPU, "energy", pulled(project.commit(measured(joules=30.0))))
+    assert worse.failed == "Measure, judge, compare"
+    assert "1 regressed" in worse.summary
+    report = json.loads((runner.artifacts / "tpf-report" / "tpf-report.json").read_text())
+    assert [test["regression"]["verdict"] for test in report["tests"]] == ["fail"]
+    assert "1 regressed" in (runner.artifacts / "tpf-report" / "tpf-summary.md").read_text()
+
+
+def test_a_pull_request_that_would_change_nothing_is_not_opened(runner, project, hosted):
+    shutil.rmtree(runner.artifacts, ignore_errors=True)
+    github = pushed(project.commit({"tpf-baseline.json": '{"baseline_version": "1.0.0", "hardware": {}}\n'}))
+    accepted = runner.artifacts / "tpf-accepted"
+    accepted.mkdir(parents=True)
+    shutil.copy(project.copy / "tpf-baseline.json", accepted)
+    proposed = runner.job(ACCEPT, "propose", github | {"run_id": "7", "run_attempt": "1", "actor": "ada"}, inputs={"reason": "why"})
+    assert proposed.failed == "Open a pull request"
+    assert "::error::no entry was renewed" in proposed.log
+    assert hosted.pulls == []
+
+
+def test_without_a_board_nothing_is_green(project, tmp_path):
+    runner = Runner(project, Machine(tmp_path / "no-board", boards=False), tmp_path / "runner")
+    found = runner.job(GPU, "energy", pushed(project.commit({})))
+    assert found.failed == "Which boards, who else is on them, what can be measured"
+    assert "Measure, judge, compare" not in found.ran
+
+
+def test_a_suite_that_lost_its_baseline_is_not_green(runner, project):
+    found = runner.job(GPU, "energy", pushed(project.commit({})))
+    assert found.failed == "Measure, judge, compare"
+    assert "--tpf-baseline: there is no tpf-baseline.json" in found.log
+
+
+def test_a_strangers_code_does_not_run_on_the_board(runner, project):
+    assert runner.job(GPU, "energy", pulled(project.commit({}), head="stranger/answers")) is None
+
+
+# --- the comment ------------------------------------------------------------------------------------------------------
+
+
+def finished_run(sha: str, conclusion: str = "failure") -> dict[str, object]:
+    """What GitHub says to the comment's workflow of a run for a fork's pull request."""
+    head = {"id": 9, "owner": {"login": "stranger"}}
+    run = {"event": "pull_request", "conclusion": conclusion, "name": "tpf-cpu", "id": 5, "head_sha": sha, "head_branch": "faster"}
+    run |= {"html_url": f"https://github.com/{REPOSITORY}/actions/runs/5", "head_repository": head}
+    return {"event_name": "workflow_run", "ref_name": "main", "token": "t", "event": {**EVENT, "workflow_run": run}}
+
+
+@pytest.fixture
+def commented(runner, hosted, monkeypatch):
+    """Run the comment's workflow for a run that left ``summary``; what is on the pull request then."""
+    hosted.pulls += [
+        {"number": 4, "state": "open", "head": {"label": "other:faster", "sha": "a" * 40}},
+        {"number": 8, "state": "open", "head": {"label": "stranger:faster", "sha": "b" * 40}},
+    ]
+
+    def comment(summary: bytes | None, sha: str = "b" * 40, conclusion: str = "failure"):
+        folder = runner.artifacts / "tpf-report"
+        shutil.rmtree(folder, ignore_errors=True)
+        if summary is not None:
+            folder.mkdir(parents=True)
+            (folder / "tpf-summary.md").write_bytes(summary)
+        found = runner.job(COMMENT, "comment", finished_run(sha, conclusion))
+        assert found is None or found.failed is None, found.log
+        return hosted.comments
+
+    return comment
+
+
+def test_one_comment_is_made_and_renewed(commented):
+    (first,) = commented(b"### tpf: 1 regressed\n")
+    assert (first["issue"], first["user"]["login"]) == (8, BOT)
+    assert first["body"].startswith(f"<!-- tpf-cpu -->\n**tpf-cpu: failure** at {'b' * 40}, [all of it](https://github.com/{REPOSITORY}/")
+    assert first["body"].endswith("### tpf: 1 regressed\n")
+    (second,) = commented(b"### tpf: passed\n", conclusion="success")
+    assert second["id"] == first["id"]
+    assert second["body"].endswith("### tpf: passed\n")
+
+
+def test_a_comment_of_somebody_else_is_left_alone(commented, hosted):
+    hosted.comments.append({"id": 1, "issue": 8, "user": {"login": "stranger"}, "body": "<!-- tpf-cpu --> mine"})
+    theirs, ours = commented(b"text")
+    assert theirs["body"] == "<!-- tpf-cpu --> mine"
+    assert ours["user"]["login"] == BOT
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [b"@everyone @acme/owners", b"x" * 5_000_000, b"@" * 199_999, b"\xff\xfe\0" * 1000, "ü€😀".encode() * 60_000],
+    ids=["mentions", "long", "many mentions", "no text", "cut inside a character"],
+)
+def test_a_hostile_summary_calls_nobody_and_fits(commented, summary):
+    (comment,) = commented(summary)
+    assert len(comment["body"]) < 65_536
+    assert not re.search(r"@\w", comment["body"])
+    assert "\0" not in comment["body"]
+
+
+def test_a_link_to_a_file_of_the_machine_is_not_followed(commented, runner, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hidden")
+    commented(b"")
+    link = runner.artifacts / "tpf-report" / "tpf-summary.md"
+    link.unlink()
+    link.symlink_to(secret)
+    found = runner.job(COMMENT, "comment", finished_run("b" * 40))
+    comment = next((runner.artifacts.parent).glob("job-2/temp/comment.md")).read_text()
+    assert found.failed is None
+    assert "hidden" not in comment
+    assert "There is no summary" in comment
+
+
+def test_a_run_without_a_summary_says_so(commented):
+    (comment,) = commented(None)
+    assert comment["body"].endswith("There is no summary: the run ended before anything was measured.")
+
+
+def test_nothing_is_said_of_a_commit_that_was_overtaken_or_of_a_run_that_was_skipped(commented):
+    assert commented(b"old", sha="c" * 40) == []
+    assert commented(b"skipped", conclusion="skipped") == []
+
+
+# --- hosted machines, in shards ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shard(runner):
+    """Run every shard: the jobs."""
+
+    def run(github):
+        return [runner.job(CPU, "shard", github, matrix=each) for each in CPU["jobs"]["shard"]["strategy"]["matrix"]["include"]]
+
+    return run
+
+
+@pytest.fixture
+def report(runner, hosted):
+    """Run the job that comes after the shards."""
+
+    def run(github, result="success"):
+        github = github | {"workflow_ref": f"{REPOSITORY}/.github/workflows/tpf-cpu.yml@{github['ref']}"}
+        return runner.job(CPU, "report", github, needs={"shard": {"result": result}})
+
+    return run
+
+
+def merged(runner):
+    return json.loads((runner.artifacts / "tpf-report" / "tpf-report.json").read_text())["tests"]
+
+
+def test_shards_are_merged_and_compared_with_the_main_branch(runner, shard, report, project, hosted, tmp_path):
+    change = pulled(project.commit(budgeted("chat") | budgeted("search")))
+    assert [job.failed for job in shard(change)] == [None, None]
+    first = report(change)
+    assert first.failed is None, first.log
+    assert "main has no report yet" in first.log
+    assert "test_chat" in first.summary
+    assert [test["nodeid"].partition("::")[2] for test in merged(runner)] == ["test_chat", "test_search"]
+    assert {test["energy"]["trust"] for test in merged(runner)} == {"estimated"}
+
+    main = shutil.copytree(runner.artifacts / "tpf-report", tmp_path / "main")
+    hosted.runs.append({"id": 31, "file": "tpf-cpu.yml", "branch": "main", "event": "push", "conclusion": "success"})
+    hosted.artifacts[31, "tpf-report"] = main
+    same = report(change)
+    assert same.failed is None, same.log
+    assert "test_chat" in same.summary or "passed" in same.summary
+
+    worse = pulled(project.commit(budgeted("chat", right=20)))
+    assert [job.failed for job in shard(worse)] == [None, None]
+    compared = report(worse)
+    assert compared.failed == "Compare", compared.log + compared.summary
+    assert "test_chat" in compared.summary
+    assert (runner.artifacts / "tpf-report" / "tpf-summary.md").exists()
+
+
+def test_a_broken_budget_is_red_in_its_shard_and_stands_in_the_report(runner, shard, report, project):
+    change = pushed(project.commit(budgeted("chat") | budgeted("search", tokens=5)))
+    assert [job.failed for job in shard(change)] == [None, "Measure and judge"]
+    assert report(change, "failure").failed is None
+    assert [test["outcome"] for test in merged(runner)] == ["passed", "failed"]
+
+
+# --- the action at the root -------------------------------------------------------------------------------------------
+
+
+def test_the_action_measures_tells_and_uploads(runner, project):
+    sha = project.commit({})
+    given = {"args": "tests/inference -k 'answers and not others'", "require": "measured", "report": "out/r.json", "upload": "mine"}
+    finished, told = composite(runner, given, pushed(sha))
+    assert finished.failed is None, finished.log
+    assert told == {"report": "out/r.json", "verdict": "pass"}
+    assert (runner.artifacts / "mine" / "r.json").exists()
+    assert "### tpf: passed, 1 test" in finished.summary
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict", "said"),
+    [
+        ({"baseline": "tpf-baseline.json"}, "error", "there is no tpf-baseline.json"),
+        ({"args": "tests/inference --tpf-meter estimate", "require": "measured"}, "error", "energy can only be estimated"),
+        ({"args": "tests/inference -k nothing_like_it"}, "error", "deselected"),
+        ({"args": "'unclosed"}, "", "::error::args: No closing quotation: 'unclosed"),
+        ({"args": "'$(touch pwned)' ; touch pwned", "report": "$(touch pwned).json"}, "error", "$(touch pwned)"),
+    ],
+)
+def test_the_action_fails_where_nothing_can_be_told(runner, project, given, verdict, said):
+    finished, told = composite(runner, given, pushed(project.commit({})))
+    assert finished.failed is not None
+    assert told["verdict"] == verdict
+    assert said in finished.log
+    assert not list(finished.workspace.glob("**/pwned"))
+    assert list(runner.artifacts.glob("*")) == []
+
+
+# --- GitLab -----------------------------------------------------------------------------------------------------------
+
+
+def test_gitlab_compares_with_what_the_default_branch_left_in_the_database(project, machine, tmp_path, postgres_server):  # noqa: F811
+    storage = make_url(postgres_server.database())._replace(password=None).render_as_string()
+    count = iter(range(10))
+
+    def pipeline(name, sha, **variables):
+        workspace = tmp_path / f"gitlab-{next(count)}" / "workspace"
+        workspace.parent.mkdir()
+        git(tmp_path, "clone", "--quiet", str(project.origin), str(workspace))
+        git(workspace, "checkout", "--quiet", sha)  # a commit and no branch, as GitLab does
+        variables |= {"TPF_STORAGE": storage, "PGPASSWORD": PASSWORD, "CI_DEFAULT_BRANCH": "main", "CI_COMMIT_SHA": sha}
+        done = gitlab_job(CI / "gitlab-ci.yml", name, machine, workspace, variables)
+        return workspace, done
+
+    first = project.commit({})
+    _, empty = pipeline("tpf gate", first)
+    assert empty.returncode == 4, empty.stdout
+    assert "there is no history yet; pytest --tpf-save begins one" in empty.stderr
+
+    _, saved = pipeline("tpf history", first, CI_COMMIT_BRANCH="main")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    _, same = pipeline("tpf gate", project.commit({}, branch="topic"))
+    assert same.returncode == 0, same.stdout + same.stderr
+    workspace, worse = pipeline("tpf gate", project.commit(measured(joules=30.0), branch="topic"))
+    assert worse.returncode == 1
+    assert "regressed" in worse.stdout
+    assert all((workspace / kept).stat().st_size for kept in ("tpf-report.json", "tpf-summary.md", "junit.xml"))
