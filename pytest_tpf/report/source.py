@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_tpf.records import Source
@@ -12,11 +13,15 @@ from pytest_tpf.records import Source
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MAX_BYTES = 16 * 2**20
 _GIT_TIMEOUT_S = 5.0
+_CI_BRANCHES = (("CI_COMMIT_SHA", "CI_COMMIT_BRANCH", ""), ("GITHUB_SHA", "GITHUB_REF", "refs/heads/"))
+"""Variables in which GitLab and GitHub say which commit they run for, and the branch that it is on. Of a merge or pull request they name
+none there, and so do we: a fork's main is not ours."""
 
 
-def describe_source(folder: Path) -> Source:
+def describe_source(folder: Path, environ: Mapping[str, str] = os.environ) -> Source:
     """The state of the checkout that ``folder`` is in; all None outside one.
 
+    ``branch``: where a CI has checked out a commit and no branch, the one that it says the commit is on.
     ``dirty``: tracked files differ from the commit (untracked ones don't count: reports and caches lie around).
     """
     try:
@@ -26,7 +31,15 @@ def describe_source(folder: Path) -> Source:
         commit, branch = _head(git)
     except (OSError, ValueError):
         return Source()
-    return Source(commit=commit, branch=branch, dirty=_is_dirty(folder) if commit else None)
+    return Source(commit=commit, branch=branch or _ci_branch(commit, environ), dirty=_is_dirty(folder) if commit else None)
+
+
+def _ci_branch(commit: str | None, environ: Mapping[str, str]) -> str | None:
+    for sha, name, prefix in _CI_BRANCHES:
+        branch = environ.get(name, "")
+        if commit and environ.get(sha) == commit and branch.startswith(prefix):
+            return branch.removeprefix(prefix)[:1024] or None
+    return None
 
 
 def _git_folder(folder: Path) -> Path | None:

@@ -66,6 +66,18 @@ def test_packed_refs_detached_heads_worktrees_and_subfolders(checkout, tmp_path)
     assert describe_source(checkout) == Source(commit=commit, branch=None, dirty=False)
 
 
+def test_the_ci_names_the_branch_of_a_commit_that_it_checked_out(checkout):
+    commit = git(checkout, "rev-parse", "HEAD")
+    gitlab = {"CI_COMMIT_SHA": commit, "CI_COMMIT_BRANCH": "main"}
+    assert describe_source(checkout, gitlab).branch == "topic/one"
+    git(checkout, "checkout", "--detach")
+    assert describe_source(checkout, gitlab).branch == "main"
+    assert describe_source(checkout, {"GITHUB_SHA": commit, "GITHUB_REF": "refs/heads/release/1"}).branch == "release/1"
+    assert describe_source(checkout, {"GITHUB_SHA": commit, "GITHUB_REF": "refs/pull/7/merge"}).branch is None
+    assert describe_source(checkout, {"CI_COMMIT_SHA": commit, "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "main"}).branch is None
+    assert describe_source(checkout, gitlab | {"CI_COMMIT_SHA": "0" * 40}).branch is None  # the checkout of something else
+
+
 def test_outside_a_checkout_and_in_a_broken_one_nothing_is_known(tmp_path):
     assert describe_source(tmp_path) == Source()
     (tmp_path / ".git").mkdir()
