@@ -76,7 +76,7 @@ def _table(tests: Sequence[TestRecord], columns: Sequence[Column], names: dict[s
     cells = [[column.cell(test) for test in tests] for column in columns]
     others = [_width(heading, texts) for column, heading, texts in zip(columns, headings, cells, strict=True) if column.key != "name"]
     room = max(width - sum(others) - _GAP * (len(columns) - 1), _LEAST_NAME)
-    fitting = _fitting([plain(names[test.nodeid]) for test in tests], room)
+    fitting = _fitting([plain(names[test.nodeid]) + (f" (attempt {test.attempt})" if test.attempt > 1 else "") for test in tests], room)
     cells = [fitting if column.key == "name" else texts for column, texts in zip(columns, cells, strict=True)]
     padded = [_padded(column, texts) for column, texts in zip(columns, cells, strict=True)]
     return [(" " * _GAP).join(row).rstrip() for row in zip(*padded, strict=True)]
