@@ -482,7 +482,7 @@ class Change:
 
     ``detectable``: the smallest change for the worse that would have been called a regression 95 times in 100.
     ``p``: how likely figures this bad are where the truth is just at the threshold; ``p_adjusted``: the same for all tests of the run
-    together (Holm).
+    together (Holm, among those that look worse than their threshold).
     """
 
     metric: str

@@ -6,13 +6,17 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_tpf.judge.contrast import UNKNOWN_NOISE, RunNoise
-from pytest_tpf.judge.regression import FAMILY_ERROR, compare, holm
+from pytest_tpf.judge.regression import FAMILY_ERROR, compare
 from pytest_tpf.judge.sample import Sample, differences
 from pytest_tpf.judge.thresholds import Threshold
+from pytest_tpf.judge.together import adjusted, unexplained, weakened
 from pytest_tpf.records import Change, Reference, Regression, Verdict, record
 
 TOLD = ("joules_per_token", "tokens_per_second", "ttft_s", "quality")
 """Figures whose change is told even where no threshold is set for them."""
+
+NOTABLE = 1.2
+"""A scatter of this many times the expected is worth a word."""
 
 _WORST_FIRST: tuple[Verdict, ...] = ("fail", "not_measured", "inconclusive", "pass")
 
@@ -67,22 +71,30 @@ def _worst(changes: Sequence[Change]) -> Verdict:
 
 
 def settle(regressions: Sequence[Regression | None]) -> list[Regression | None]:
-    """The verdicts of all tests of a run together: the more figures are judged, the more of them look worse by chance (Holm)."""
-    chances = [change.p for each in regressions if each for change in each.changes if change.p is not None]
-    adjusted = iter(holm(chances))
-    return [each and _settled(each, adjusted, len(chances)) for each in regressions]
+    """The verdicts of all tests of a run together: the more figures are judged, the more of them look worse by chance.
+
+    Where the figures of the run scatter more than their intervals say, each is the less certain (``together.unexplained``).
+    """
+    changes = [change for each in regressions if each for change in each.changes if change.p is not None]
+    scatter = {metric: unexplained(each for each in changes if each.metric == metric) for metric in {each.metric for each in changes}}
+    chances = adjusted([weakened(change, scatter[change.metric]) for change in changes])
+    verdicts = iter(
+        [_corrected(change, *each) for change, *each in zip(changes, chances, (scatter[c.metric] for c in changes), strict=True)]
+    )
+    return [each and _settled(each, verdicts) for each in regressions]
 
 
-def _settled(regression: Regression, adjusted: Iterator[float], judged: int) -> Regression:
-    changes = tuple(change if change.p is None else _corrected(change, next(adjusted), judged) for change in regression.changes)
-    if regression.reason is not None:
-        return regression
-    return dataclasses.replace(regression, changes=changes, verdict=_worst(changes))
+def _settled(regression: Regression, settled: Iterator[Change]) -> Regression:
+    changes = tuple(change if change.p is None else next(settled) for change in regression.changes)
+    return dataclasses.replace(regression, changes=changes, verdict=regression.verdict if regression.reason else _worst(changes))
 
 
-def _corrected(change: Change, adjusted: float, judged: int) -> Change:
-    change = dataclasses.replace(change, p_adjusted=adjusted)
-    if change.verdict != "fail" or adjusted <= FAMILY_ERROR:
+def _corrected(change: Change, chance: float, scatter: float) -> Change:
+    change = dataclasses.replace(change, p_adjusted=max(chance, change.p or 0.0))
+    if change.verdict != "fail" or chance <= FAMILY_ERROR:
         return change
-    reason = f"worse beyond the threshold on its own, but one of {judged} figures is so by chance with probability {adjusted:.2g}"
+    spread = f"; the tests of this run scatter {scatter:.1f} times as much as their rounds explain" if scatter > NOTABLE else ""
+    reason = (
+        f"worse beyond the threshold on its own, but among all figures of the run it is so by chance with probability {chance:.2g}{spread}"
+    )
     return dataclasses.replace(change, verdict="inconclusive", reason=reason)

@@ -179,14 +179,27 @@ class Scatter:
 
 
 def run_noise(tests: Iterable[Sequence[Sample]], metric: str) -> RunNoise:
-    """What runs scatter beyond their rounds, from the earlier runs of all tests on one machine; each test has too few to know it alone."""
+    """What runs scatter beyond their rounds, from the earlier runs of all tests on one machine; each test has too few to know it alone.
+
+    Where few runs lie far out, as on a busy machine, a variance tells too little: the degrees of freedom are those of the t distribution
+    whose tails are as heavy.
+    """
     total = degrees = 0.0
+    distances: list[float] = []
     for samples in tests:
         runs = [run for sample in samples if (run := _estimate(metric_of(metric, sample), sample.rounds, sample))]
-        scatter = _together(runs)[1] if len(runs) > 1 else None
-        if scatter is not None and not scatter.is_counted:
+        pooled, scatter = _together(runs) if len(runs) > 1 else (None, None)
+        if pooled and scatter and not scatter.is_counted:
             total, degrees = total + scatter.outer * scatter.between, degrees + scatter.outer
-    return RunNoise(variance=max(0.0, total / degrees), degrees_of_freedom=degrees) if degrees else UNKNOWN_NOISE
+            distances += [math.sqrt(run.rounds * len(runs) / scatter.outer) * (run.log - pooled.log) for run in runs]
+    return RunNoise(variance=max(0.0, total / degrees), degrees_of_freedom=min(degrees, _tails(distances))) if degrees else UNKNOWN_NOISE
+
+
+def _tails(distances: Sequence[float]) -> float:
+    """Degrees of freedom of Student's t with this kurtosis, which is 6 / (degrees - 4) more than a normal's 3."""
+    squares = math.fsum(each**2 for each in distances)
+    excess = len(distances) * math.fsum(each**4 for each in distances) / squares**2 - 3 if squares else 0.0
+    return 4 + 6 / excess if excess > 0 else math.inf
 
 
 def metric_of(name: str, sample: Sample) -> Metric:

@@ -13,6 +13,7 @@ from pytest_tpf.judge.contrast import UNKNOWN_NOISE, Contrast, RunNoise, by_them
 from pytest_tpf.judge.distributions import student_tail
 from pytest_tpf.judge.sample import Sample, energy_differences
 from pytest_tpf.judge.thresholds import Metric, Threshold
+from pytest_tpf.judge.together import LOOKS_WORSE
 from pytest_tpf.records import Change, Verdict
 
 NEEDED = 5
@@ -149,21 +150,10 @@ def _tail(contrast: Contrast, limit: float) -> float:
 
 
 def _detectable(contrast: Contrast, limit: float, told: Callable[[float], float], family: int) -> float | None:
-    error = min(0.025, FAMILY_ERROR / max(1, family))
+    """What would be seen among ``family`` figures that are known as well: of them some look worse than the threshold by chance."""
+    if contrast.degrees_of_freedom < 1:
+        return None
+    candidates = max(1.0, family * student_tail(limit / contrast.standard, contrast.degrees_of_freedom)) if contrast.standard else 1.0
+    error = LOOKS_WORSE * FAMILY_ERROR / candidates
     worse = limit + contrast.quantile(1 - error) + contrast.quantile(CAUGHT)
     return abs(told(worse)) if math.isfinite(worse) and worse < 700 else None
-
-
-# --- all figures of a run together ------------------------------------------------------------------------------------
-
-
-def holm(chances: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values: whoever calls those up to 0.05 errs in at most 5 of 100 runs.
-
-    Source: S. Holm, Scandinavian Journal of Statistics 6 (1979).
-    """
-    adjusted, highest = [0.0] * len(chances), 0.0
-    for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        highest = max(highest, min(1.0, (len(chances) - rank) * chances[place]))
-        adjusted[place] = highest
-    return adjusted

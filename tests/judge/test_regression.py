@@ -1,4 +1,4 @@
-"""One figure against its earlier runs: the verdict, what is said of it, and Holm's correction."""
+"""One figure against its earlier runs: the verdict, and what is said of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tpf.judge.contrast import RunNoise
-from pytest_tpf.judge.regression import compare, holm
+from pytest_tpf.judge.regression import compare
 from pytest_tpf.judge.sample import Sample
 from pytest_tpf.judge.statistics import ratio_uncertainty, t_quantile
 from pytest_tpf.judge.thresholds import METRICS, Threshold
@@ -277,32 +277,3 @@ def test_the_noise_of_runs_widens_the_interval_and_weakens_the_verdict():
     change = judged(worse, STEADY, noise=RunNoise(variance=0.03**2, degrees_of_freedom=50))
     assert change.verdict == "inconclusive"
     assert change.ci95[1] - change.ci95[0] > 0.1
-
-
-# --- many figures -----------------------------------------------------------------------------------------------------
-
-
-def test_holms_correction_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
-    assert holm([0.2]) == [0.2]
-    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-
-
-chances = st.lists(st.floats(0, 1), max_size=40)
-
-
-@given(chances)
-def test_holm_never_makes_anything_likelier_and_keeps_the_order(raw):
-    adjusted = holm(raw)
-    assert all(low <= high <= 1 for low, high in zip(raw, adjusted, strict=True))
-    in_order = [adjusted[place] for place in sorted(range(len(raw)), key=raw.__getitem__)]
-    assert in_order == sorted(in_order)
-
-
-@given(chances, st.floats(0, 1), st.integers(0, 40))
-def test_holm_is_monotone_in_every_chance(raw, more, at):
-    if raw:
-        place = at % len(raw)
-        raised = [*raw[:place], max(more, raw[place]), *raw[place + 1 :]]
-        assert all(a <= b + 1e-12 for a, b in zip(holm(raw), holm(raised), strict=True))
