@@ -162,9 +162,11 @@ class Reporting:
 
     def _gate(self, session: pytest.Session) -> None:
         from pytest_tpf.gate import Problems, gate_problems
+        from pytest_tpf.judge.attempts import laundered
 
         strict = self._settings.gate == "strict"
-        of_run = Problems(doubtful=(*gate_problems(self._records, len(self._expected), self._settings), *self._lost()))
+        doubtful = (*gate_problems(self._records, len(self._expected), self._settings), *self._lost())
+        of_run = Problems(red=tuple(laundered(self._records)), doubtful=doubtful)
         of_tests = Problems()
         if (gating := self._gating) is not None:
             self._records = gating.settled(self._records)

@@ -7,7 +7,7 @@ answers were worth, how fast they came and what held them back is judged in the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pytest_tpf.markers import LIMITS
 from pytest_tpf.records import BudgetResult, TestRecord
@@ -24,6 +24,24 @@ def settled(latest: TestRecord, attempt: int, earlier: TestRecord | None) -> Tes
     """
     decided = _decided(earlier) if earlier else {}
     return dataclasses.replace(latest, attempt=attempt, budgets=tuple(decided.get(budget.metric, budget) for budget in latest.budgets))
+
+
+def laundered(tests: Sequence[TestRecord]) -> list[str]:
+    """One line for each test that passed although an earlier attempt had broken what the first one decides.
+
+    In one process ``settled`` lets none through; a worker that dies between two attempts takes with it what the next one should know.
+    """
+    broken: dict[str, list[str]] = {}
+    lines = []
+    for test in tests:
+        if test.outcome == "rerun":
+            metrics = [budget.metric for budget in test.budgets if budget.metric in FIRST_DECIDES and budget.verdict == "fail"]
+            broken.setdefault(test.nodeid, []).extend(metrics)
+        elif test.outcome == "passed" and (metrics := broken.get(test.nodeid, [])):
+            lines.append(
+                f"{test.nodeid} passed when it was run again, but an earlier attempt had broken {', '.join(dict.fromkeys(metrics))}"
+            )
+    return lines
 
 
 def _decided(earlier: TestRecord) -> Mapping[str, BudgetResult]:

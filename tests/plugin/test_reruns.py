@@ -273,6 +273,28 @@ def test_a_rerun_after_a_worker_died_is_measured(reruns):
     assert "was not measured" not in reruns.result.stdout.str()
 
 
+def test_a_worker_that_dies_between_two_attempts_launders_nothing(reruns):
+    rows = reruns(
+        """
+    import os
+
+    @pytest.mark.tpf(max_output_tokens=10)
+    def test_it(model):
+        n = attempt()
+        if n == 2: os._exit(1)
+        model.generate(tokens=20 if n == 1 else 5)
+    """,
+        "--reruns",
+        "3",
+        "-n",
+        "1",
+    )
+    assert [(row["attempt"], row["outcome"], row["workload"]["output_tokens"]) for row in rows] == [(1, "rerun", 20), (1, "passed", 5)]
+    assert reruns.result.ret == pytest.ExitCode.TESTS_FAILED
+    said = "test_it.py::test_it passed when it was run again, but an earlier attempt had broken output_tokens_per_request"
+    reruns.result.stdout.fnmatch_lines(["*tpf::gate*", said])
+
+
 def test_junit_has_each_attempt_with_its_own_figures(reruns, suite):
     reruns(
         """
