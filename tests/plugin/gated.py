@@ -46,7 +46,7 @@ def variables(folder: Path, **board: Any) -> dict[str, str]:
     Raises:
         StandinUnavailable: the driver's library can't be built here.
     """
-    drive = Drive(folder / "drive")
+    drive = Drive(folder / "drive", capacity=1000)
     drive.set(IDLE_W, at_s=0.0)
     one = Board(uuid=f"GPU-{uuid.uuid4()}", drive=str(drive.path), counter_period_s=0.01, utilization_percent=0, **board)
     return {**Standin(boards=(one,)).environment(folder), DRIVE_VARIABLE: str(drive.path), "PYTHONPATH": str(ROOT)}

@@ -40,7 +40,6 @@ class Powered:
     def __init__(self) -> None:
         self.model = Model(name="Powered", dtype="float32", digest="sha256:1")
         self.calls = 0
-        self._drive = Drive.attach(Path(os.environ[DRIVE_VARIABLE]))
 
     def named(self, **changes: str) -> Powered:
         """The same, saying something else of itself."""
@@ -50,10 +49,11 @@ class Powered:
     def generate(self, joules: float = 20.0, tokens: int = 10, first_s: float = 0.01, pause_s: float = 0.0) -> list[int]:
         """Spend ``joules`` on ``tokens`` tokens, and ``pause_s`` more seconds. ``first_s`` is the time to first token that is told."""
         self.calls += 1
+        drive = Drive.attach(Path(os.environ[DRIVE_VARIABLE]))  # anew: another worker may have had its turn meanwhile
         time.sleep(QUIET_S)
         now_s = time.perf_counter()
-        self._drive.set(joules / PULSE_S, now_s)
-        self._drive.set(IDLE_W, now_s + PULSE_S)
+        drive.set(joules / PULSE_S, now_s)
+        drive.set(IDLE_W, now_s + PULSE_S)
         time.sleep(PULSE_S + QUIET_S + pause_s)
         return list(range(tokens))
 
