@@ -91,7 +91,7 @@ class Machine:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "CI", "TPF_", "LD_LIBRARY_PATH"))}
         search = os.pathsep.join([str(tools), str(Path(sys.executable).parent), "/usr/bin", "/bin"])
         packages = os.pathsep.join([sysconfig.get_path("purelib"), str(ROOT)])  # for the Pythons of environments that a job makes
-        self.environ = {**kept, "PATH": search, "PYTHONPATH": packages, "HOME": str(folder), "CI": "true", "GH_CONFIG_DIR": str(folder)}
+        self.environ = {**kept, "PATH": search, "PYTHONPATH": packages, "HOME": str(folder), "CI": "true"}
         self.environ |= {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         for name, script in {"nvidia-smi": NVIDIA_SMI, "python3": PYTHON3}.items():
             (tools / name).write_text(script)

@@ -14,9 +14,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import make_url
 
-from tests.examples.hosting import BOT, REPOSITORY, ROOT, GitHub, Machine, Project, git, serving
+from tests.examples.answers import budgeted, measured, pulled, pushed
+from tests.examples.hosting import REPOSITORY, ROOT, Machine, git
 from tests.examples.workflows import Runner, composite, gitlab_job, load
 from tests.history.conftest import postgres_server  # noqa: F401  the fixture
 from tests.history.postgres import PASSWORD
@@ -24,101 +26,6 @@ from tests.history.postgres import PASSWORD
 CI = ROOT / "examples" / "ci"
 GITHUB = sorted(CI.glob("github-*.yml"))
 BIN = Path(sys.executable).parent
-
-CONFTEST = """
-import pytest
-from tests.plugin import powered, toy
-
-
-def pytest_tpf_engines(config):
-    return [powered.PoweredEngine(), toy.ToyEngine()]
-
-
-@pytest.fixture
-def board_model():
-    return powered.Powered()
-
-
-@pytest.fixture
-def model():
-    return toy.Toy()
-"""
-
-# How fast this machine is today is no matter here, so that the workflow's tokens per second are held loosely.
-MEASURED = """
-import pytest
-
-
-@pytest.mark.tpf(rounds=6, boundary="device", max_regression="tokens_per_second:95%")
-def test_answers(tpf, board_model):
-    tpf(board_model.generate, joules={joules}, tokens=10)
-"""
-
-BUDGETED = """
-import pytest
-
-
-@pytest.mark.tpf(rounds=5, max_output_tokens={tokens}, min_quality=0.3)
-def test_{name}(tpf, model):
-    tpf(model.generate, tokens=8, seconds=0.01)
-    tpf.quality([True] * {right} + [False] * {wrong}, metric="exact_match")
-"""
-
-
-def measured(joules: float = 20.0) -> dict[str, str]:
-    return {"tests/inference/test_answers.py": MEASURED.format(joules=joules)}
-
-
-def budgeted(name: str, tokens: int = 20, right: int = 50) -> dict[str, str]:
-    return {f"tests/inference/{name}/test_{name}.py": BUDGETED.format(name=name, tokens=tokens, right=right, wrong=50 - right)}
-
-
-COMMON = {"conftest.py": CONFTEST, "pytest.ini": "[pytest]\n", "requirements.txt": "pytest\n", ".gitignore": "__pycache__/\n.venv/\n"}
-
-
-@pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path / "project", COMMON | measured())
-
-
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path / "machine")
-
-
-@pytest.fixture
-def runner(project, machine, tmp_path):
-    return Runner(project, machine, tmp_path / "runner")
-
-
-@pytest.fixture
-def github(tmp_path):
-    host = GitHub()
-    with serving(host, tmp_path):
-        yield host
-
-
-@pytest.fixture
-def hosted(machine, github, tmp_path):
-    """Machines of GitHub's own: no board, gh at hand."""
-    machine.environ["GH_CONFIG_DIR"] = str(tmp_path)
-    machine.environ |= {"GH_PROMPT_DISABLED": "1", "NO_COLOR": "1"}
-    return github
-
-
-def pushed(sha: str) -> dict[str, object]:
-    """What GitHub says of a push to main."""
-    return {"event_name": "push", "ref": "refs/heads/main", "ref_name": "main", "sha": sha, "token": "t", "event": EVENT}
-
-
-def pulled(sha: str, head: str = REPOSITORY) -> dict[str, object]:
-    """What GitHub says of a pull request from the repository ``head``."""
-    event = {**EVENT, "pull_request": {"head": {"repo": {"full_name": head}}}}
-    return {"event_name": "pull_request", "ref": "refs/pull/1/merge", "sha": sha, "token": "t", "event": event}
-
-
-EVENT = {"repository": {"default_branch": "main"}}
-
 
 # --- the files --------------------------------------------------------------------------------------------------------
 
@@ -160,9 +67,17 @@ def test_every_file_is_told_of():
     assert {path.name for path in CI.glob("*.yml")} == set(re.findall(r"\]\(((?:github|gitlab)-[\w-]+\.yml)\)", told))
 
 
-# --- a GPU runner, a baseline, a comment ------------------------------------------------------------------------------
+def test_the_readme_uses_the_action_as_it_is():
+    (step, after) = yaml.safe_load(re.search(r"```yaml\n(.*?)```", (CI / "README.md").read_text(), re.DOTALL)[1])
+    action = load(ROOT / "action.yml")
+    assert step["with"].keys() <= action["inputs"].keys()
+    assert re.findall(r"steps\.tpf\.outputs\.(\w+)", after["env"]["VERDICT"]) == ["verdict"]
+    assert action["outputs"].keys() == {"report", "verdict"}
 
-GPU, ACCEPT, COMMENT, CPU = (load(CI / f"github-{name}.yml") for name in ("gpu", "accept", "comment", "cpu"))
+
+# --- a GPU runner and a baseline ------------------------------------------------------------------------------
+
+GPU, ACCEPT, CPU = (load(CI / f"github-{name}.yml") for name in ("gpu", "accept", "cpu"))
 
 
 def accept(runner, project, reason="first baseline", tests="tests/inference"):
@@ -227,91 +142,6 @@ def test_a_suite_that_lost_its_baseline_is_not_green(runner, project):
 
 def test_a_strangers_code_does_not_run_on_the_board(runner, project):
     assert runner.job(GPU, "energy", pulled(project.commit({}), head="stranger/answers")) is None
-
-
-# --- the comment ------------------------------------------------------------------------------------------------------
-
-
-def finished_run(sha: str, conclusion: str = "failure") -> dict[str, object]:
-    """What GitHub says to the comment's workflow of a run for a fork's pull request."""
-    head = {"id": 9, "owner": {"login": "stranger"}}
-    run = {"event": "pull_request", "conclusion": conclusion, "name": "tpf-cpu", "id": 5, "head_sha": sha, "head_branch": "faster"}
-    run |= {"html_url": f"https://github.com/{REPOSITORY}/actions/runs/5", "head_repository": head}
-    return {"event_name": "workflow_run", "ref_name": "main", "token": "t", "event": {**EVENT, "workflow_run": run}}
-
-
-@pytest.fixture
-def commented(runner, hosted, monkeypatch):
-    """Run the comment's workflow for a run that left ``summary``; what is on the pull request then."""
-    hosted.pulls += [
-        {"number": 4, "state": "open", "head": {"label": "other:faster", "sha": "a" * 40}},
-        {"number": 8, "state": "open", "head": {"label": "stranger:faster", "sha": "b" * 40}},
-    ]
-
-    def comment(summary: bytes | None, sha: str = "b" * 40, conclusion: str = "failure"):
-        folder = runner.artifacts / "tpf-report"
-        shutil.rmtree(folder, ignore_errors=True)
-        if summary is not None:
-            folder.mkdir(parents=True)
-            (folder / "tpf-summary.md").write_bytes(summary)
-        found = runner.job(COMMENT, "comment", finished_run(sha, conclusion))
-        assert found is None or found.failed is None, found.log
-        return hosted.comments
-
-    return comment
-
-
-def test_one_comment_is_made_and_renewed(commented):
-    (first,) = commented(b"### tpf: 1 regressed\n")
-    assert (first["issue"], first["user"]["login"]) == (8, BOT)
-    assert first["body"].startswith(f"<!-- tpf-cpu -->\n**tpf-cpu: failure** at {'b' * 40}, [all of it](https://github.com/{REPOSITORY}/")
-    assert first["body"].endswith("### tpf: 1 regressed\n")
-    (second,) = commented(b"### tpf: passed\n", conclusion="success")
-    assert second["id"] == first["id"]
-    assert second["body"].endswith("### tpf: passed\n")
-
-
-def test_a_comment_of_somebody_else_is_left_alone(commented, hosted):
-    hosted.comments.append({"id": 1, "issue": 8, "user": {"login": "stranger"}, "body": "<!-- tpf-cpu --> mine"})
-    theirs, ours = commented(b"text")
-    assert theirs["body"] == "<!-- tpf-cpu --> mine"
-    assert ours["user"]["login"] == BOT
-
-
-@pytest.mark.parametrize(
-    "summary",
-    [b"@everyone @acme/owners", b"x" * 5_000_000, b"@" * 199_999, b"\xff\xfe\0" * 1000, "ü€😀".encode() * 60_000],
-    ids=["mentions", "long", "many mentions", "no text", "cut inside a character"],
-)
-def test_a_hostile_summary_calls_nobody_and_fits(commented, summary):
-    (comment,) = commented(summary)
-    assert len(comment["body"]) < 65_536
-    assert not re.search(r"@\w", comment["body"])
-    assert "\0" not in comment["body"]
-
-
-def test_a_link_to_a_file_of_the_machine_is_not_followed(commented, runner, tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_text("hidden")
-    commented(b"")
-    link = runner.artifacts / "tpf-report" / "tpf-summary.md"
-    link.unlink()
-    link.symlink_to(secret)
-    found = runner.job(COMMENT, "comment", finished_run("b" * 40))
-    comment = next((runner.artifacts.parent).glob("job-2/temp/comment.md")).read_text()
-    assert found.failed is None
-    assert "hidden" not in comment
-    assert "There is no summary" in comment
-
-
-def test_a_run_without_a_summary_says_so(commented):
-    (comment,) = commented(None)
-    assert comment["body"].endswith("There is no summary: the run ended before anything was measured.")
-
-
-def test_nothing_is_said_of_a_commit_that_was_overtaken_or_of_a_run_that_was_skipped(commented):
-    assert commented(b"old", sha="c" * 40) == []
-    assert commented(b"skipped", conclusion="skipped") == []
 
 
 # --- hosted machines, in shards ---------------------------------------------------------------------------------------
