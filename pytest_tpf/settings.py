@@ -84,7 +84,7 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
     if ini_says_off(config):
         values["off"] = True
     settings = _with_one_reference(Settings(**values), config)
-    mistakes += [*_contradictions(settings), *_swallowed(config)]
+    mistakes += [*_contradictions(settings, config), *_swallowed(config)]
     if mistakes:
         raise OptionError("\n".join(mistakes))
     return _with_prometheus(_with_replay(settings))
@@ -111,13 +111,14 @@ def _swallowed(config: pytest.Config) -> list[str]:
     return found
 
 
-def _contradictions(settings: Settings) -> list[str]:
+def _contradictions(settings: Settings, config: pytest.Config) -> list[str]:
     found = []
     if settings.baseline is not None and settings.compare is not None:
         found.append("--tpf-baseline and --tpf-compare: a run is compared with one of them")
     if settings.accept is not None and settings.baseline is None:
         found.append("--tpf-accept renews a baseline: name its file with --tpf-baseline FILE")
-    if settings.fail and not settings.compares:
+    # the ini file may say once for all runs what a regression is
+    if config.getoption("tpf_fail", default=None) is not None and settings.fail and not settings.compares:
         found.append("--tpf-fail needs something to compare with: --tpf-baseline FILE or --tpf-compare REF")
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_tpf.judge.contrast import UNKNOWN_NOISE, RunNoise
 from pytest_tpf.judge.regression import FAMILY_ERROR, compare
 from pytest_tpf.judge.sample import Sample, differences
-from pytest_tpf.judge.thresholds import Threshold
+from pytest_tpf.judge.thresholds import METRICS, Threshold
 from pytest_tpf.judge.together import adjusted, unexplained, weakened
 from pytest_tpf.records import Change, Reference, Regression, Verdict, record
 
@@ -42,6 +42,8 @@ def compare_test(new: Sample, earlier: Sequence[Sample], terms: Terms, reference
     if left_out := len(earlier) - len(comparable):
         remarks = (f"{left_out} earlier runs are left out: {'; '.join(next(filter(None, unlike)))}",)
     changes = tuple(_changes(new, comparable, terms, remeasured))
+    if terms.thresholds and all(change.threshold is None for change in changes):
+        return not_compared(f"not compared: neither run has {' or '.join(each.metric for each in terms.thresholds)}", reference)
     return Regression(
         reference=dataclasses.replace(reference, runs=len(comparable), rounds=sum(len(old.rounds) for old in comparable)),
         changes=changes,
@@ -57,12 +59,20 @@ def not_compared(reason: str, reference: Reference | None = None) -> Regression:
 
 
 def _changes(new: Sample, old: Sequence[Sample], terms: Terms, remeasured: int) -> Iterator[Change]:
-    asked = {each.metric: each for each in terms.thresholds}
+    asked = {each.metric: each for each in terms.thresholds if not _is_nobodys(each.metric, (new, *old))}
     for metric in dict.fromkeys((*asked, *TOLD)):
         noise = terms.noises.get(metric, UNKNOWN_NOISE)
         change = compare(new, old, asked.get(metric), metric, remeasured=remeasured, family=terms.family, noise=noise)
         if metric in asked or change.change is not None:
             yield change
+
+
+def _is_nobodys(metric: str, samples: Sequence[Sample]) -> bool:
+    """Whether none of them has this figure by its nature: no test need give a quality, nor show its first token. An energy is for all."""
+    what = METRICS[metric]
+    if what.amounts is None:
+        return all(sample.accuracy.value is None for sample in samples)
+    return not what.is_energy and all(None in what.amounts(each) for sample in samples for each in sample.rounds)
 
 
 def _worst(changes: Sequence[Change]) -> Verdict:

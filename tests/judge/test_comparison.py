@@ -42,11 +42,25 @@ def test_the_judged_figures_come_first_and_others_are_told():
     assert found.changes[1].change == pytest.approx(1 / 1.2 - 1)
 
 
-def test_a_judged_figure_that_is_missing_is_there_all_the_same():
-    found = compared(STEADY, terms=Terms(thresholds=parse_thresholds("quality:0.01,joules_per_token:5%")))
+GRADED = dataclasses.replace(STEADY, accuracy=Accuracy(value=0.9, metric="exact_match", samples=50))
+
+
+@pytest.mark.parametrize(("new", "old"), [(STEADY, GRADED), (GRADED, STEADY)])
+def test_a_judged_figure_that_is_missing_on_one_side_is_there_all_the_same(new, old):
+    found = compared(new, old, terms=Terms(thresholds=parse_thresholds("quality:0.01,joules_per_token:5%")))
     assert metrics(found)[:2] == ["quality", "joules_per_token"]
     assert found.changes[0].verdict == "not_measured"
     assert found.verdict == "not_measured"
+
+
+def test_a_figure_that_a_test_never_had_is_not_asked_of_it():
+    found = compared(STEADY, terms=Terms(thresholds=parse_thresholds("quality:0.01,joules_per_token:5%")))
+    assert (metrics(found)[0], "quality" in metrics(found), found.verdict) == ("joules_per_token", False, "pass")
+
+
+def test_where_neither_run_has_any_judged_figure_nothing_is_called_no_worse():
+    found = compared(STEADY, terms=Terms(thresholds=parse_thresholds("quality:0.01")))
+    assert (found.verdict, found.changes, found.reason) == ("inconclusive", (), "not compared: neither run has quality")
 
 
 def test_the_worst_of_the_judged_decides():
