@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from pytest_tpf.measure.exclusive import exclusive
 from pytest_tpf.report.validate import validate
 from tests.standin import Board, Standin, StandinUnavailable
 
@@ -83,6 +84,28 @@ def test_each_worker_measures_each_test_in_its_turn(suite, plugged):
     tests = suite.report()["tests"]
     assert took_turns(tests)
     assert {(test["nodeid"].partition("::")[2], test["extra"]["worker"]) for test in tests} == set(itertools.product(NAMES, ["gw0", "gw1"]))
+
+
+def test_a_board_that_somebody_else_keeps_leaves_tokens_and_quality(suite, plugged):
+    hasty = "\nimport pytest_tpf.session\npytest_tpf.session.LOCK_LIMIT_S = pytest_tpf.session.IMPATIENT_S = 0.2\n"
+    (suite.path / "conftest.py").write_text((suite.path / "conftest.py").read_text() + hasty)
+    with exclusive([UUID], 1.0):
+        suite.run(
+            """
+            @pytest.mark.tpf(boundary="device", max_joules=1000, max_output_tokens=8, min_quality=0.5)
+            @pytest.mark.parametrize("n", range(3))
+            def test_it(model, n, tpf):
+                with tpf.measure(): model.generate()
+                tpf.quality(0.9)
+        """,
+            "-n",
+            "2",
+            subprocess=True,
+        ).assert_outcomes(passed=3)
+    assert names_of(suite) == [f"test_it[{n}]" for n in range(3)]
+    for test in suite.report()["tests"]:
+        assert (test["energy"]["it_j"], test["energy"]["reasons"]) == (None, ["contended"])
+        assert [budget["verdict"] for budget in test["budgets"]] == ["not_measured", "pass", "pass"]
 
 
 @pytest.mark.parametrize(
