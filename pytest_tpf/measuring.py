@@ -63,15 +63,17 @@ def wake_up(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 
 
 def _shared_ids(items: Sequence[pytest.Item]) -> list[str]:
-    """Two tests under one label ``id`` would be compared with each other."""
+    """Two tests under one label ``id`` would be compared with each other: the second of them is mistaken."""
     owners: dict[str, str] = {}
-    found = []
+    found: list[str] = []
     for item in items:
         if (marker := item.stash.get(MARKER, None)) is not None and marker.labels.get(ID_LABEL):
             nodeid = own_nodeid(item)
             key = key_of(nodeid, marker.labels)
             if owners.setdefault(key, nodeid) != nodeid:
-                found.append(f"{nodeid}: @pytest.mark.tpf labels={{'id': ...}} {key!r} is that of {owners[key]} already")
+                mistake = f"{nodeid}: @pytest.mark.tpf labels={{'id': ...}} {key!r} is that of {owners[key]} already"
+                item.stash[MISTAKES] = (mistake,)
+                found.append(mistake)
     return found
 
 

@@ -57,6 +57,8 @@ class Acceptance:
         newest, first = samples_of(entry, sample.key, self._fingerprint)
         for threshold in self._thresholds:
             one, other = _figure(threshold.metric, first), _figure(threshold.metric, newest)
+            if (one is None) != (other is None):
+                return f"measured twice, but {threshold.metric} is known only once; try again"
             if one and other and abs(other - one) > (threshold.amount * one if threshold.kind == "relative" else threshold.amount):
                 return f"measured twice, {threshold.metric} differs by {abs(other / one - 1):.1%}: {one:.4g} and {other:.4g}; try again"
         return None

@@ -116,8 +116,8 @@ class FromReport:
         self.title = path
         validation, rows = Validation(), []
         for test in validation.tests(scan_report(file)):
-            if test["outcome"] in PASSED:
-                record = from_dict(TestRecord, test)
+            record = from_dict(TestRecord, test)
+            if record.outcome in PASSED and record.attempt == 1:
                 rows.append(sample_of(record, key_of(record.nodeid, record.labels), ""))
         if validation.problems:
             raise ReportError(f"{path}: is no valid report: {validation.problems[0]}")

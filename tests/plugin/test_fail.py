@@ -130,12 +130,3 @@ def test_mistakes_stop_the_run_before_any_test(suite, options, said):
     assert said in result.stderr.str()
     assert "Traceback" not in result.stderr.str()
     assert "passed" not in result.stdout.str()
-
-
-def test_a_threshold_that_is_no_threshold_is_a_marker_mistake(suite):
-    result = suite.run("""
-        @pytest.mark.tpf(max_regression="joules:3%")
-        def test_it(model): model.generate()
-    """)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "@pytest.mark.tpf max_regression is not usable: unknown metric 'joules'" in result.stderr.str()

@@ -73,18 +73,6 @@ def test_a_renamed_test_keeps_its_baseline_under_its_old_id(gate):
     assert gate.entries["test_two"]["nodeid"] == "test_it.py::test_deux"
 
 
-def test_two_tests_of_one_id_are_a_mistake(suite):
-    result = suite.run("""
-        @pytest.mark.tpf(labels={"id": "adder"})
-        def test_a(model): model.generate()
-
-        @pytest.mark.tpf(labels={"id": "adder"})
-        def test_b(model): model.generate()
-    """)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "test_it.py::test_b: @pytest.mark.tpf labels={'id': ...} 'adder' is that of test_it.py::test_a already" in result.stderr.str()
-
-
 NOTHING = "def test_plain(): pass"
 ALL_GONE = [f"test_it.py::test_{name} vanished: it is in base.json, but wasn't found" for name in ("graded", "one", "two")]
 

@@ -15,6 +15,11 @@ import pytest
         ("boundary='rack'", "boundary needs one of device, it, facility, not 'rack'"),
         ("binding='bandwidth'", "(did you mean 'memory_bandwidth'?)"),
         ("rounds=3, target_ci=0.1", "keep one of them"),
+        ("max_regression=0.03", 'max_regression needs a text such as "joules_per_token:5%,'),
+        ("max_regression='joules_per_tokn:3%'", "unknown metric 'joules_per_tokn' (did you mean 'joules_per_token'?)"),
+        ("max_regression='ttft_s'", "max_regression is not usable: 'ttft_s' has no change"),
+        ("max_regression='ttft_s:3%,ttft_s:4%'", "max_regression is not usable: ttft_s is named twice"),
+        ("labels={'id': 3}", "labels needs a dict of texts"),
     ],
 )
 def test_a_mistake_stops_the_run_before_any_test(suite, arguments, said):
@@ -60,16 +65,29 @@ def test_the_nearest_level_wins_keyword_by_keyword(suite):
     assert [budget["metric"] for budget in test["budgets"]] == ["joules"]
 
 
+TWINS = """
+    @pytest.mark.tpf(labels={"id": "adder"})
+    def test_a(model): model.generate()
+
+    @pytest.mark.tpf(labels={"id": "adder"})
+    def test_b(model): model.generate()
+"""
+IS_A_TWIN = "test_it.py::test_b: @pytest.mark.tpf labels={'id': ...} 'adder' is that of test_it.py::test_a already"
+
+
+def test_two_tests_of_one_id_are_a_mistake(suite):
+    result = suite.run(TWINS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.str().strip() == f"ERROR: {IS_A_TWIN}"
+
+
 def test_under_xdist_the_mistaken_test_fails_by_itself(suite):
-    result = suite.run(
-        """
-        @pytest.mark.tpf(max_joule=1)
-        def test_wrong(model): model.generate()
-    """,
-        "-n",
-        "1",
-        subprocess=True,
-    )
-    result.assert_outcomes(errors=1)
+    wrong = """
+    @pytest.mark.tpf(max_joule=1)
+    def test_wrong(model): model.generate()
+"""
+    result = suite.run(TWINS + wrong, "-n", "1", subprocess=True)
+    result.assert_outcomes(passed=1, errors=2)
     result.stdout.fnmatch_lines(["*@pytest.mark.tpf unknown keyword 'max_joule' (did you mean 'max_joules'?)"])
+    assert IS_A_TWIN in result.stdout.str()
     assert "INTERNALERROR" not in result.stdout.str()
