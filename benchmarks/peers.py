@@ -88,3 +88,8 @@ def zeus_package() -> Path | None:
         shutil.rmtree(draft, ignore_errors=True)
         print(f"zeus: not available: {error}", file=sys.stderr)
     return folder if folder.exists() else None
+
+
+def gate_python() -> Path | None:
+    """An interpreter with pytest-benchmark and pytest-xdist, without this plugin."""
+    return python_with("gate", "pytest==9.2.0", "pytest-benchmark==5.3.1", "pytest-xdist>=3.6")

@@ -1,0 +1,1 @@
+"""The suites whose noise is recorded."""
