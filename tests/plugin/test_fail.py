@@ -46,7 +46,7 @@ def test_a_marker_is_stricter_or_looser_than_the_run_or_off(gate):
 
 
 def test_each_metric_has_a_threshold_of_its_own_relative_or_absolute(gate):
-    slow = case("one", "pause_s=0.4")
+    slow = case("one", "pause_s=0.2")
     late = case("two", "first_s=0.02")
     worse = case("graded", then="tpf.quality([True] * 140 + [False] * 60, metric='exact_match')")
     result = gate.compare(slow + late + worse, "--tpf-fail", "joules_per_token:50%,tokens_per_second:40%,ttft_s:0.005,quality:0.01")
