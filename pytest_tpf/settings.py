@@ -83,6 +83,8 @@ def resolve(config: pytest.Config, environ: Mapping[str, str] = os.environ) -> S
             mistakes.append(f"{where}: {text!r} is not usable: {error}")
     if ini_says_off(config):
         values["off"] = True
+    if "baseline" in values and config.getoption("tpf_baseline", default=None) is None:  # the ini file's lies beside it
+        values["baseline"] = os.path.relpath(config.rootpath / values["baseline"], config.invocation_params.dir)
     settings = _with_one_reference(Settings(**values), config)
     mistakes += [*_contradictions(settings, config), *_swallowed(config)]
     if mistakes:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.plugin.conftest import INI
 from tests.plugin.gated import BASELINE, GRADE, MARK, ONE, TWO, case
 
 MORE = case("one", "joules=26.0")
@@ -119,6 +120,18 @@ def test_a_baseline_that_is_not_there_stops_the_run_and_says_how_to_make_it(suit
         said = 'ERROR: --tpf-baseline: there is no tpf-baseline.json; make it with --tpf-accept "first baseline"'
         assert result.stderr.str().strip() == said
         assert "passed" not in result.stdout.str()
+
+
+def test_the_ini_files_baseline_lies_beside_it_wherever_pytest_is_called(suite, monkeypatch):
+    (suite.path / "pytest.ini").write_text(f"{INI}tpf_baseline = kept/base.json\n")
+    below = suite.path / "below"
+    below.mkdir()
+    (below / "test_below.py").write_text("import pytest\n@pytest.mark.tpf\ndef test_it(model): model.generate()\n")
+    monkeypatch.chdir(below)
+    result = suite.run(None, "--tpf-accept", "first baseline")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["tpf: ../kept/base.json: 1 test accepted: first baseline"])
+    assert (suite.path / "kept" / "base.json").is_file()
 
 
 @pytest.mark.parametrize(
