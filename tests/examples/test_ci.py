@@ -134,6 +134,7 @@ def test_without_a_board_nothing_is_green(project, tmp_path):
     assert "Measure, judge, compare" not in found.ran
 
 
+@pytest.mark.stress
 def test_a_suite_that_lost_its_baseline_is_not_green(runner, project):
     found = runner.job(GPU, "energy", pushed(project.commit({})))
     assert found.failed == "Measure, judge, compare"
@@ -197,6 +198,7 @@ def test_shards_are_merged_and_compared_with_the_main_branch(runner, shard, repo
     assert (runner.artifacts / "tpf-report" / "tpf-summary.md").exists()
 
 
+@pytest.mark.stress
 def test_a_broken_budget_is_red_in_its_shard_and_stands_in_the_report(runner, shard, report, project):
     change = pushed(project.commit(budgeted("chat") | budgeted("search", tokens=5)))
     assert [job.failed for job in shard(change)] == [None, "Measure and judge"]

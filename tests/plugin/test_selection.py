@@ -110,6 +110,7 @@ def test_a_run_without_bodies_opens_no_meter_and_leaves_the_report(suite, option
     assert "tpf::gate" not in text
 
 
+@pytest.mark.stress
 def test_the_last_failures_are_run_again(chosen):
     assert chosen(cache=True, fails=True) == ALL
     assert chosen("--lf", cache=True) == ["test_one"]
@@ -124,6 +125,7 @@ def test_a_run_of_other_last_failures_asks_for_no_figures(chosen):
     assert chosen.result.ret == 0
 
 
+@pytest.mark.stress
 def test_stepwise_goes_on_where_it_stopped(chosen):
     assert chosen("--sw", cache=True, fails=True) == ["test_many[1]", "test_many[2]", "test_one"]
     assert chosen("--sw", cache=True) == ["TestIt::test_method", "test_one"]
@@ -157,6 +159,7 @@ def test_an_exit_keeps_what_was_measured(suite, how):
     assert [test["outcome"] for test in suite.report()["tests"]] == ["passed", "interrupted"]
 
 
+@pytest.mark.stress
 def test_ctrl_c_ends_a_run_of_workers_with_its_report(suite):
     suite.write("""
         import pathlib, time
