@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 NEIGHBOURS_OFF = "-p no:randomly -p no:rerunfailures -p no:timeout"
 """Plugins that are installed for the tests about them, and off in all others: what they do to a run is theirs."""
 
-settings.register_profile("unhurried", deadline=None)  # how long an example takes is the machine's load, not a result
+# how long an example takes is the machine's load, not a result
+settings.register_profile("unhurried", deadline=None, max_examples=50)
 settings.load_profile("unhurried")
 
 

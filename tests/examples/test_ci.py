@@ -173,6 +173,7 @@ def merged(runner):
     return json.loads((runner.artifacts / "tpf-report" / "tpf-report.json").read_text())["tests"]
 
 
+@pytest.mark.stress
 def test_shards_are_merged_and_compared_with_the_main_branch(runner, shard, report, project, hosted, tmp_path):
     change = pulled(project.commit(budgeted("chat") | budgeted("search")))
     assert [job.failed for job in shard(change)] == [None, None]
@@ -241,6 +242,7 @@ def test_the_action_fails_where_nothing_can_be_told(runner, project, given, verd
 # --- GitLab -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stress
 def test_gitlab_compares_with_what_the_default_branch_left_in_the_database(project, machine, tmp_path, postgres_server):  # noqa: F811
     storage = make_url(postgres_server.database())._replace(password=None).render_as_string()
     count = iter(range(10))

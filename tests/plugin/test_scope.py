@@ -84,7 +84,7 @@ def tree(pytester):
 
 
 SERIAL, WORKERS = (), ("-n", "2")
-both = pytest.mark.parametrize("how", [SERIAL, WORKERS], ids=["serial", "-n 2"])
+both = pytest.mark.parametrize("how", [SERIAL, pytest.param(WORKERS, marks=pytest.mark.stress)], ids=["serial", "-n 2"])
 
 
 @both
