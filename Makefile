@@ -31,8 +31,11 @@ demo: $(VENV)/.calibrated
 	$(BIN)/python -m pytest examples/adder --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
+# Those that only reckon, read and write go two at a time; those that measure have the machine for themselves.
+APART := tests/cli tests/evaluate tests/history tests/judge tests/production tests/report
 test: $(VENV)/.test
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
 
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test

@@ -25,7 +25,7 @@ def test_a_comparison_only_tells_until_a_threshold_is_set(gate):
     result = gate.run(None, "--tpf-compare", "--tpf-fail", "joules_per_token:10%")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["test_it.py::test_one regressed: joules_per_token +*threshold 10%*10 rounds (5 of them*) against 5 of latest*"]
+        ["test_it.py::test_one regressed: joules_per_token +*threshold 10%*10 rounds (5 of them*) against * of latest*"]
     )
     assert "--tpf-accept" not in result.stdout.str()
 

@@ -17,7 +17,7 @@ def test_thirty_percent_more_fails_the_gate_and_only_that_test(gate):
         [
             "*tpf::gate*",
             "test_it.py::test_one regressed: joules_per_token +*% (95 % interval +*% to +*%), threshold 5%: * -> 2.* J/token,"
-            " 10 rounds (5 of them measured once more) against 10 of base.json (2 runs)",
+            " 10 rounds (5 of them measured once more) against * of base.json (2 runs)",
             'if this is meant: run again with --tpf-baseline=base.json --tpf-accept "why", and commit base.json*',
             "against base.json: 1 regressed, 2 no worse",
             "FAILED tpf::gate - test_it.py::test_one regressed: joules_per_token +*",

@@ -64,7 +64,9 @@ def took_turns(tests) -> bool:
     return all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(spans))
 
 
-@pytest.mark.parametrize("dist", ["load", "loadscope", "loadfile", "loadgroup", "worksteal"])
+@pytest.mark.parametrize(
+    "dist", ["load", *(pytest.param(rare, marks=pytest.mark.stress) for rare in ("loadfile", "loadgroup")), "loadscope", "worksteal"]
+)
 def test_workers_take_turns_and_make_one_report(suite, plugged, dist):
     suite.run(MANY, "-n", "3", "--dist", dist, subprocess=True).assert_outcomes(passed=5)
     assert names_of(suite) == NAMES
@@ -110,7 +112,14 @@ def test_a_board_that_somebody_else_keeps_leaves_tokens_and_quality(suite, plugg
 
 @pytest.mark.parametrize(
     "options",
-    [["-n", "0"], ["-p", "no:xdist"], ["--dist", "no"], ["--dist", "no", "-n", "0"], ["-n", "4", "--maxprocesses", "1"], ["-n", "1"]],
+    [
+        ["-n", "0"],
+        ["-p", "no:xdist"],
+        ["--dist", "no"],
+        pytest.param(["--dist", "no", "-n", "0"], marks=pytest.mark.stress),
+        ["-n", "4", "--maxprocesses", "1"],
+        ["-n", "1"],
+    ],
     ids=" ".join,
 )
 def test_one_process_makes_the_same_report(suite, options):
