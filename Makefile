@@ -40,6 +40,7 @@ test: $(VENV)/.test
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test
 	$(BIN)/python -m pytest tests -m stress
+	EXAMPLES=new $(BIN)/python -m pytest $(APART) tests/measure -n 2 --dist loadfile
 
 # Bytes that break a reader of reports, calibrations, profiles, logs or answers are looked for; coverage-guided where atheris installs.
 fuzz: $(VENV)/.test
