@@ -32,7 +32,7 @@ demo: $(VENV)/.calibrated
 	$(BIN)/tpf validate $(REPORT)
 
 # Those that only reckon, read and write go two at a time; those that measure have the machine for themselves.
-APART := tests/cli tests/evaluate tests/history tests/judge tests/production tests/report
+APART := tests/cli tests/docs tests/engines tests/evaluate tests/fuzz tests/history tests/judge tests/production tests/report
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
