@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import TypeGuard
 
 from pytest_tpf.judge.sample import Sample
-from pytest_tpf.judge.thresholds import Threshold
+from pytest_tpf.judge.thresholds import Threshold, not_measured
 from pytest_tpf.records import Accuracy, Change, Verdict
 from pytest_tpf.uncertainty import COVERAGE_95
 
@@ -24,9 +24,11 @@ def compare_quality(new: Sample, old: Sequence[Sample], threshold: Threshold | N
     """
     ours, theirs = new.accuracy, old[0].accuracy
     if not _is_score(ours.value) or not _is_score(theirs.value):
-        return _unknown(threshold, f"unknown {'then' if _is_score(ours.value) else 'now'}: the test gave none")
+        return not_measured(
+            _METRIC, threshold, f"unknown {'then' if _is_score(ours.value) else 'now'}: the test gave none", kind="absolute"
+        )
     if ours.metric != theirs.metric:
-        return _unknown(threshold, f"quality is {ours.metric}, was {theirs.metric}")
+        return not_measured(_METRIC, threshold, f"quality is {ours.metric}, was {theirs.metric}", kind="absolute")
     scale = theirs.value if threshold and threshold.kind == "relative" and theirs.value > _SMALLEST else 1.0
     change, limit = ours.value - theirs.value, -threshold.amount * scale if threshold else 0.0
     has_interval = _is_share(ours) and _is_share(theirs)
@@ -86,17 +88,3 @@ def _chance(new: Accuracy, old: Accuracy, limit: float) -> float:
         middle = (narrow + wide) / 2
         narrow, wide = (middle, wide) if newcombe(new, old, middle)[1] < limit else (narrow, middle)
     return NormalDist().cdf(-narrow)
-
-
-def _unknown(threshold: Threshold | None, reason: str) -> Change:
-    return Change(
-        metric=_METRIC,
-        threshold=threshold.amount if threshold else None,
-        kind=threshold.kind if threshold else "absolute",
-        reference=None,
-        actual=None,
-        change=None,
-        ci95=None,
-        verdict="not_measured",
-        reason=reason,
-    )

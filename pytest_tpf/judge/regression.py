@@ -12,7 +12,7 @@ from typing import Literal
 from pytest_tpf.judge.contrast import UNKNOWN_NOISE, Contrast, RunNoise, by_themselves, contrast, metric_of
 from pytest_tpf.judge.distributions import student_tail
 from pytest_tpf.judge.sample import Sample, energy_differences
-from pytest_tpf.judge.thresholds import Metric, Threshold
+from pytest_tpf.judge.thresholds import Metric, Threshold, not_measured
 from pytest_tpf.judge.together import LOOKS_WORSE
 from pytest_tpf.records import Change, Verdict
 
@@ -47,33 +47,22 @@ def compare(
 
         return compare_quality(new, old, threshold)
     what = metric_of(metric, new)
-    if what.is_energy and (wrong := [found for sample in old if (found := energy_differences(new, sample))]):
-        if len(wrong) == len(old):
-            return _unknown(what, threshold, "; ".join(wrong[0]))
-        old = [sample for sample in old if not energy_differences(new, sample)]
+    if what.is_energy:
+        wrong = [energy_differences(new, sample) for sample in old]
+        if all(wrong):
+            return not_measured(metric, threshold, "; ".join(wrong[0]))
+        old = [sample for sample, found in zip(old, wrong, strict=True) if not found]
     first = contrast(what, new.rounds, new, old, noise)
     if isinstance(first, str):
-        return _unknown(what, threshold, first)
+        return not_measured(metric, threshold, first)
     change = _judged(what, threshold, first, family)
+    if not remeasured or threshold is None or change.verdict == "pass":
+        return change
     second = by_themselves(what, new, remeasured)
-    again = contrast(what, second.rounds, second, old, noise) if remeasured else None
-    if change.verdict == "pass" or threshold is None or not isinstance(again, Contrast) or again.worse > _limit(what, threshold, again):
+    again = contrast(what, second.rounds, second, old, noise)
+    if isinstance(again, str) or again.worse > _limit(what, threshold, again):
         return change
     return _judged(what, threshold, again, family, f"looked worse at first ({_signed(change)}), but not when it was measured once more")
-
-
-def _unknown(what: Metric, threshold: Threshold | None, reason: str) -> Change:
-    return Change(
-        metric=what.name,
-        threshold=threshold.amount if threshold else None,
-        kind=threshold.kind if threshold else "relative",
-        reference=None,
-        actual=None,
-        change=None,
-        ci95=None,
-        verdict="not_measured",
-        reason=reason,
-    )
 
 
 def _signed(change: Change) -> str:

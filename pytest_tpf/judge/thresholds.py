@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from pytest_tpf.records import Round, record
+from pytest_tpf.records import Change, Round, record
 
 Amounts = tuple[float | None, float | None]
 
@@ -99,3 +99,18 @@ def overridden(thresholds: tuple[Threshold, ...], by: str | None) -> tuple[Thres
     own = parse_thresholds(by)
     named = {each.metric for each in own}
     return (*own, *(each for each in thresholds if each.metric not in named)) if own else ()
+
+
+def not_measured(metric: str, threshold: Threshold | None, reason: str, kind: Literal["relative", "absolute"] = "relative") -> Change:
+    """The change of a figure that isn't known on both sides. ``kind``: where no threshold tells it."""
+    return Change(
+        metric=metric,
+        threshold=threshold.amount if threshold else None,
+        kind=threshold.kind if threshold else kind,
+        reference=None,
+        actual=None,
+        change=None,
+        ci95=None,
+        verdict="not_measured",
+        reason=reason,
+    )
