@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_tpf.history.entries import Accepted, BaselineFile, Hardware, describe_hardware, entry_of, samples_of
-from pytest_tpf.judge.contrast import metric_of
+from pytest_tpf.judge.contrast import figure
 from pytest_tpf.judge.regression import NEEDED
-from pytest_tpf.judge.sample import Sample
-from pytest_tpf.judge.statistics import mean
+from pytest_tpf.judge.sample import REFERENCE_OUTCOMES, Sample
 from pytest_tpf.judge.thresholds import DEFAULT, Threshold
 from pytest_tpf.records import Environment, TestRecord
 from pytest_tpf.report.regressions import short_id
@@ -41,22 +40,22 @@ class Acceptance:
             return
         self._seen.add(sample.key)
         remeasured = test.regression.remeasured_rounds if test.regression else 0
-        if why_not := self._objection(test, sample, remeasured):
+        entry = entry_of(sample, remeasured, self._accepted)
+        if why_not := self._objection(test, sample, entry):
             self.refused.append(f"not accepted: {short_id(sample.key)}: {why_not}")
         else:
-            self.renewed[sample.key] = entry_of(sample, remeasured, self._accepted)
+            self.renewed[sample.key] = entry
 
-    def _objection(self, test: TestRecord, sample: Sample, remeasured: int) -> str | None:
-        if test.outcome not in ("passed", "xpassed", "xfailed"):
+    def _objection(self, test: TestRecord, sample: Sample, entry: Entry) -> str | None:
+        if test.outcome not in REFERENCE_OUTCOMES:
             return f"the test {_OUTCOMES.get(test.outcome, test.outcome)}"
         if sample.uncertainty is None and not any(each.it_j for each in sample.rounds):
             return f"its energy is unknown ({', '.join(sample.reasons) or 'no meter'})"
-        entry = entry_of(sample, remeasured, self._accepted)
-        if not remeasured:
+        if len(entry.runs) < 2:
             return None  # it can be measured only once; the gate will say how many rounds it needs
         newest, first = samples_of(entry, sample.key, self._fingerprint)
         for threshold in self._thresholds:
-            one, other = _figure(threshold.metric, first), _figure(threshold.metric, newest)
+            one, other = figure(threshold.metric, first), figure(threshold.metric, newest)
             if (one is None) != (other is None):
                 return f"measured twice, but {threshold.metric} is known only once; try again"
             if one and other and abs(other - one) > (threshold.amount * one if threshold.kind == "relative" else threshold.amount):
@@ -82,17 +81,6 @@ class Acceptance:
         known = self._old.hardware.get(self._fingerprint)
         gone = [key for key, entry in (known.tests if known else {}).items() if key not in self._seen and scope.has_vanished(entry.nodeid)]
         return [f"unused in the baseline (tpf baseline FILE --drop KEY removes one): {_named(gone)}"] if gone else []
-
-
-def _figure(metric: str, sample: Sample) -> float | None:
-    amounts = metric_of(metric, sample).amounts
-    pairs: list[tuple[float, float]] = [(a, b) for each in sample.rounds if amounts for a, b in [_known(amounts(each))] if a and b]
-    top, below = mean([a for a, _ in pairs]), mean([b for _, b in pairs])
-    return top / below if top and below else None
-
-
-def _known(pair: tuple[float | None, float | None]) -> tuple[float, float]:
-    return pair[0] or 0.0, pair[1] or 0.0
 
 
 def _named(keys: Sequence[str]) -> str:

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_tpf.history.identity import key_of
 from pytest_tpf.judge.comparison import not_compared
-from pytest_tpf.judge.sample import Sample, sample_of
+from pytest_tpf.judge.sample import REFERENCE_OUTCOMES, Sample, sample_of
 from pytest_tpf.records import Reference, Regression
 
 if TYPE_CHECKING:
     from pytest_tpf.history.entries import BaselineFile
     from pytest_tpf.history.runs import Found
     from pytest_tpf.history.store import Store
-
-PASSED = ("passed", "xpassed", "xfailed")
-"""Outcomes of tests that others may be compared with."""
 
 Samples = dict[str, list[Sample]]
 
@@ -117,7 +114,7 @@ class FromReport:
         validation, rows = Validation(), []
         for test in validation.tests(scan_report(file)):
             record = from_dict(TestRecord, test)
-            if record.outcome in PASSED and record.attempt == 1:
+            if record.outcome in REFERENCE_OUTCOMES and record.attempt == 1:
                 rows.append(sample_of(record, key_of(record.nodeid, record.labels), ""))
         if validation.problems:
             raise ReportError(f"{path}: is no valid report: {validation.problems[0]}")

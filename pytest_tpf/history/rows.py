@@ -13,13 +13,11 @@ from pytest_tpf.history._blob import packed
 from pytest_tpf.history._text import column_text
 from pytest_tpf.history.errors import RefusedReport
 from pytest_tpf.history.identity import key_of
+from pytest_tpf.judge.sample import REFERENCE_OUTCOMES
 from pytest_tpf.record import record
 from pytest_tpf.records import Report
 from pytest_tpf.report.read import Part
 from pytest_tpf.report.validate import Validation, parts_of
-
-REFERENCE_OUTCOMES = ("passed", "xpassed", "xfailed")
-"""Only rows with one of these may be compared with: a test that failed may have failed because it got worse."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -143,7 +143,7 @@ class Store:
         """What the tests with these keys (``identity.key_of``) were, newest first; a key without rows is left out.
 
         Of a branch: each test's own newest ``most_runs`` rows, so that a run of a few tests doesn't hide the others'. Else: those of
-        ``found.runs``. Only first attempts with an outcome of ``rows.REFERENCE_OUTCOMES``. ``fingerprint`` None: on any hardware.
+        ``found.runs``. Only first attempts with an outcome of ``sample.REFERENCE_OUTCOMES``. ``fingerprint`` None: on any hardware.
 
         A row is unpacked when its ``test`` is asked for and takes some 2 kB until then; whoever has ten thousand keys asks for
         some hundred at a time.

@@ -105,6 +105,12 @@ def _estimate(what: Metric, rounds: Sequence[Round], sample: Sample) -> Estimate
     return Estimate(log=math.log(value), value=value, variance=standard**2, degrees_of_freedom=degrees, rounds=len(known))
 
 
+def figure(metric: str, sample: Sample) -> float | None:
+    """The metric of one run; None where no round has it."""
+    found = _estimate(metric_of(metric, sample), sample.rounds, sample)
+    return None if found is None else found.value
+
+
 def by_themselves(what: Metric, sample: Sample, last: int) -> Sample:
     """The run's ``last`` rounds as a run of their own.
 

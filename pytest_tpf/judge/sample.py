@@ -5,6 +5,9 @@ from __future__ import annotations
 from pytest_tpf.judge.workload import comparable_workload
 from pytest_tpf.records import Accuracy, Boundary, Round, TestRecord, Trust, Workload, record
 
+REFERENCE_OUTCOMES = ("passed", "xpassed", "xfailed")
+"""Only tests with one of these may be compared with: one that failed may have failed because it got worse."""
+
 
 @record
 class Sample:
