@@ -19,6 +19,7 @@ from pytest_tpf.records import Regression, TestRecord, record
 
 if TYPE_CHECKING:
     from pytest_tpf.history.entries import BaselineFile
+    from pytest_tpf.history.store import Store
     from pytest_tpf.settings import Settings
 
 
@@ -80,13 +81,18 @@ def read_accepted(settings: Settings, places: Places) -> BaselineFile:
 
 def open_history(settings: Settings, places: Places) -> FromHistory:
     """The runs that ``--tpf-compare`` names. Raises ComparingError where the history can't be opened."""
-    from pytest_tpf.history.storage import DEFAULT_URL, open_store
-
     try:
-        store = open_store(settings.storage or DEFAULT_URL, places.root, create=settings.save is not None)
+        store = open_storage(settings, places, create=settings.save is not None)
     except HistoryError as error:
         raise ComparingError(f"--tpf-compare {settings.compare}: {error}") from None
     return FromHistory(str(settings.compare), store, settings.compare_runs, across=settings.compare_across)
+
+
+def open_storage(settings: Settings, places: Places, *, create: bool = True) -> Store:
+    """The history of this run. Raises HistoryError where it can't be opened, or isn't there and isn't to be made."""
+    from pytest_tpf.history.storage import DEFAULT_URL, open_store
+
+    return open_store(settings.storage or DEFAULT_URL, places.root, create=create)
 
 
 MOST_FOR_NOISE = 50

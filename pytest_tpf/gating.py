@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_tpf.comparing import ComparingError, Places, open_earlier
+from pytest_tpf.comparing import ComparingError, Places, open_earlier, open_storage
 from pytest_tpf.gate import Problems, accept_advice, bounded_lines, regression_problems, vanished_problems
 from pytest_tpf.history.identity import key_of
 from pytest_tpf.judge.comparison import settle
@@ -103,10 +103,9 @@ class Gating:
     def _check_storage(self) -> None:
         """A history that can't be opened is found out before anything is measured."""
         from pytest_tpf.history.errors import HistoryError
-        from pytest_tpf.history.storage import DEFAULT_URL, open_store
 
         try:
-            open_store(self._settings.storage or DEFAULT_URL, self._places.root).close()
+            open_storage(self._settings, self._places).close()
         except HistoryError as error:
             raise ComparingError(f"--tpf-save: {error}") from None
 
@@ -117,11 +116,10 @@ class Gating:
             ComparingError: it could not be kept.
         """
         from pytest_tpf.history.errors import HistoryError
-        from pytest_tpf.history.storage import DEFAULT_URL, open_store
 
         name = None if self._settings.save in (None, "-") else self._settings.save
         try:
-            with open_store(self._settings.storage or DEFAULT_URL, self._places.root) as store:
+            with open_storage(self._settings, self._places) as store:
                 store.save(report, name)
                 return f"saved{f' as {name}' if name else ''} in {store.where}"
         except HistoryError as error:
