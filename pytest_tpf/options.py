@@ -69,6 +69,15 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
+def _existing(text: str) -> str:
+    from os.path import abspath, exists, isdir, join
+
+    place = join(text, "tokenizer.json") if isdir(text) else text
+    if not exists(place):
+        raise ValueError(f"there is no {place}")
+    return abspath(place)
+
+
 def _thresholds(text: str) -> Any:
     from pytest_tpf.judge.thresholds import parse_thresholds
 
@@ -103,6 +112,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("replay", str, "FILE", "attach a power log recorded elsewhere: nvidia-smi, DCGM, or a CSV of time_s and power_w or energy_j"),
     Option("replay-offset", _seconds, "SECONDS", "add this to the log's times, where its clock differs from this machine's (default 0)"),
     Option("prometheus", str, "URL_OR_FILE", "read meters from a Prometheus server: its URL, or a TOML file that names the queries"),
+    Option("tokenizer", _existing, "PATH", "counts the tokens of servers that send no usage: a tokenizer.json, or a folder with one"),
     Option("require", str, None, "fail a run whose energy is only estimated", ("measured",)),
     Option("facility", str, "FILE", "TOML facility profile: pue, power budget, cooling, carbon, water, price"),
     Option("pue", _number(1.0, low_is_in=True), "X", "power usage effectiveness; overrides the profile's"),

@@ -234,6 +234,8 @@ class Workload:
     """What was asked of the model and what it made of it, over all measured rounds.
 
     ``output_tokens_min``, ``output_tokens_max``: the shortest and the longest observed request; their mean is output_tokens / requests.
+    ``reasoning_tokens`` are among the output tokens, ``cached_prompt_tokens`` among the prompt tokens; None where any request didn't tell.
+    ``incomplete_requests`` stopped early or failed: their tokens are counted, and never accepted.
     """
 
     engine: str | None
@@ -248,6 +250,9 @@ class Workload:
     token_source: TokenSource | None
     output_tokens_min: int | None = None
     output_tokens_max: int | None = None
+    reasoning_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    incomplete_requests: int = 0
 
 
 @record
@@ -273,6 +278,27 @@ class Goodput:
 
 
 @record
+class Load:
+    """How the requests were sent: ``closed`` keeps ``concurrency`` under way, ``open`` sends them by a schedule at the offered rate.
+
+    ``lateness_s``: by how much the client was late with what it should have sent or read. Where that is not small beside the times
+    (``is_late``) these say how slow the client was, not the server, and are null. ``failed`` requests raised.
+    """
+
+    mode: Literal["closed", "open"]
+    requests: int
+    failed: int
+    concurrency: int | None = None
+    peak_concurrency: int | None = None
+    arrival: Literal["poisson", "constant"] | None = None
+    seed: int | None = None
+    offered_requests_per_second: float | None = None
+    achieved_requests_per_second: float | None = None
+    lateness_s: Distribution | None = None
+    is_late: bool = False
+
+
+@record
 class Service:
     """How fast it was. ``busy_s`` is the union of the spans in which an engine generated."""
 
@@ -284,6 +310,7 @@ class Service:
     inter_chunk_s: Distribution | None = None
     e2e_s: Distribution | None = None
     goodput: Goodput | None = None
+    load: Load | None = None
 
 
 @record
@@ -291,7 +318,8 @@ class Energy:
     """Energy of the counted window (J). Invalid or unmetered is None with reason codes, never 0.
 
     ``uncertainty_j`` compares runs on the same board; ``absolute_uncertainty_j`` adds the sensor's gain. Both are expanded (95 %), and so
-    are ``idle_uncertainty_w`` and, from it and the first, ``net_uncertainty_j``.
+    are ``idle_uncertainty_w`` and, from it and the first, ``net_uncertainty_j``. ``idle_share``: how much of ``it_j`` the idle machine
+    would have used. ``phases_reason``: why ``prefill_j`` and ``decode_j`` are None.
     """
 
     it_j: float | None
@@ -312,6 +340,8 @@ class Energy:
     reasons: tuple[str, ...] = ()
     idle_uncertainty_w: float | None = None
     net_uncertainty_j: float | None = None
+    idle_share: float | None = None
+    phases_reason: str | None = None
 
 
 @record
@@ -420,6 +450,44 @@ class Derived:
     carbon_g: float | None = None
     water_l: float | None = None
     cost: float | None = None
+
+
+@record
+class FitPoint:
+    """One point of the grid: the mean tokens of its requests, their mean energy (J), and what the fit makes of it."""
+
+    prompt_tokens: float
+    output_tokens: float
+    requests: int
+    joules: float | None
+    fitted_j: float | None = None
+
+
+@record
+class PromptEnergy:
+    """``F(p)``: energy of a prompt of that many tokens and its first output token (J)."""
+
+    prompt_tokens: float
+    joules: float
+
+
+@record
+class Fit:
+    """Energy of a request as ``E(p, o) = F(p) + (o - 1) * beta``, by least squares over a grid (arXiv 2305.02440), at ``boundary``.
+
+    ``joules_per_output_token`` is beta; ``joules_per_prompt_token`` the slope of F, None with fewer than two prompt lengths.
+    ``worst_relative_error`` is the largest of |fitted - measured| / measured. ``reason``: why there is no fit.
+    """
+
+    boundary: Boundary
+    points: tuple[FitPoint, ...]
+    prompts: tuple[PromptEnergy, ...] = ()
+    joules_per_output_token: float | None = None
+    joules_per_output_token_ci95: tuple[float, float] | None = None
+    joules_per_prompt_token: float | None = None
+    r2: float | None = None
+    worst_relative_error: float | None = None
+    reason: str | None = None
 
 
 # --- judgement and the report -----------------------------------------------------------------------------------------
@@ -546,6 +614,7 @@ class TestRecord:
     extra: dict[str, Any]
     conditions: Conditions = Conditions()
     attempt: int = 1
+    fit: Fit | None = None
 
     @property
     def joules_per_token(self) -> float | None:

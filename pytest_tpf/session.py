@@ -56,7 +56,7 @@ class Session:
         self._settings = settings
         self._comparing = comparing
         self._facility = facility
-        self._engines = list({engine.name: engine for engine in (*load_engines(), *extra_engines)}.values())
+        self._engines = list({engine.name: engine for engine in (*load_engines(settings.tokenizer), *extra_engines)}.values())
         self._sampler = Sampler(settings.meter, _meter_options(settings))
         self._no_meter: str | None = None
         self._idle = IdleWatch(self._measure_idle)

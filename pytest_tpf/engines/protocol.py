@@ -20,7 +20,10 @@ class Request:
 
     With several returned sequences per prompt they are one request whose ``output_tokens`` counts them all.
     ``first_token_s`` and ``end_s`` are instants; ``end_s`` is when its own last token appeared. ``chunk_times_s``: instants at which
-    output appeared, in order. ``complete`` is False where the engine stopped early, None where it can't be known.
+    output appeared, in order. ``complete`` is False where the engine stopped early or failed, None where it can't be known.
+
+    ``intended_s``: when a schedule wanted it sent; its times count from then. ``reasoning_tokens`` are among the output tokens and
+    ``cached_tokens``, which cost next to nothing, among the prompt tokens; None where the engine doesn't tell them apart.
     """
 
     start_s: float
@@ -30,6 +33,9 @@ class Request:
     first_token_s: float | None = None
     chunk_times_s: tuple[float, ...] = ()
     complete: bool | None = None
+    intended_s: float | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 @record
@@ -39,6 +45,8 @@ class Generation:
     ``static_batch``: all requests started together and nothing joined (then prefill/decode splits at ``first_token_s``).
     ``config``: the model's configuration as plain builtins (the keys of config.json), for FLOP and byte counts.
     ``device``: where it ran: ``cpu``, or the accelerator's UUID or ``cuda:0``.
+    ``endpoint``: the server that generated, as ``http://host:port``; None where this process did. A meter that can't see it says nothing
+    of its tokens.
     ``notes``: one-line remarks for the user.
     """
 
@@ -52,6 +60,7 @@ class Generation:
     static_batch: bool = True
     config: Mapping[str, Any] | None = None
     device: str | None = None
+    endpoint: str | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -13,12 +13,12 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
 from pytest_tpf.engines._imports import on_import
+from pytest_tpf.engines.openai import OpenAIEngine
 from pytest_tpf.engines.protocol import Engine, Sink
 from pytest_tpf.engines.transformers import TransformersEngine
 
 ENTRY_POINT_GROUP = "pytest_tpf.engines"
 
-_BUILT_IN: tuple[type[Engine], ...] = (TransformersEngine,)
 _registered: list[Engine] = []
 
 
@@ -39,12 +39,15 @@ def unregister(engine: Engine) -> None:
         _registered.remove(engine)
 
 
-def load_engines() -> list[Engine]:
+def load_engines(tokenizer: str | None = None) -> list[Engine]:
     """Every engine: built in, from entry points in the group ``pytest_tpf.engines``, and registered; a later name replaces an earlier.
 
     An entry point that can't be loaded is warned about and left out: its tests then say that nothing was counted.
+
+    Args:
+        tokenizer: a folder or file that counts the tokens of a server that doesn't.
     """
-    built_in: list[Engine] = [engine() for engine in _BUILT_IN]
+    built_in: list[Engine] = [TransformersEngine(), OpenAIEngine(tokenizer)]
     engines = {engine.name: engine for engine in built_in}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if not point.value.startswith("pytest_tpf."):

@@ -19,6 +19,7 @@ from typing import Any
 from pytest_tpf.engines._call import Call, requests_of_call
 from pytest_tpf.engines._clock import StepMarks, Steps, clocked
 from pytest_tpf.engines._describe import Describer, device_name
+from pytest_tpf.engines._replaced import replaced
 from pytest_tpf.engines.protocol import Generation, Sink
 from pytest_tpf.records import Model
 
@@ -45,10 +46,10 @@ class TransformersEngine:
             yield
             return
         observer = _Observer(self._describe, sink)
-        with ExitStack() as replaced:
+        with ExitStack() as stack:
             for name, around in observer.wrappers().items():
                 if name in vars(mixin):
-                    replaced.enter_context(_replaced(mixin, name, around))
+                    stack.enter_context(replaced(mixin, name, around))
             yield
 
     def synchronize(self) -> None:
@@ -162,16 +163,6 @@ class _Observer:
             device=device_name(call.device),
             notes=() if steps.times_s or not returned else (_NOT_TIMED,),
         )
-
-
-@contextmanager
-def _replaced(owner: type, name: str, around: Any) -> Iterator[None]:
-    original = vars(owner)[name]
-    setattr(owner, name, around(original))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 def _wait_for(device: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_tpf.evaluate.conditions import describe_conditions
@@ -61,7 +62,8 @@ def describe_workload(observation: Observation, marker: Marker) -> Workload:
     """What was asked of the model and what it made of it."""
     generations = [g for r in observation.rounds for g in r.generations]
     counts = tally(observation.rounds)
-    lengths = [request.output_tokens for g in generations for request in g.requests]
+    requests = [request for g in generations for request in g.requests]
+    lengths = [request.output_tokens for request in requests]
     sources = {g.token_source for g in generations} | ({"declared"} if any(r.declared for r in observation.rounds) else set())
     return Workload(
         engine="+".join(dict.fromkeys(g.engine for g in generations)) or None,
@@ -76,7 +78,16 @@ def describe_workload(observation: Observation, marker: Marker) -> Workload:
         token_source=next((source for source in reversed(_SOURCES) if source in sources), None),
         output_tokens_min=min(lengths, default=None),
         output_tokens_max=max(lengths, default=None),
+        reasoning_tokens=_total([r.reasoning_tokens for r in requests]),
+        cached_prompt_tokens=_total([r.cached_tokens for r in requests]),
+        incomplete_requests=sum(r.complete is False for r in requests),
     )
+
+
+def _total(amounts: Sequence[int | None]) -> int | None:
+    """Their sum; None where there are none, or one isn't known."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known and len(known) == len(amounts) else None
 
 
 def _warnings(observation: Observation, context: Context) -> tuple[str, ...]:

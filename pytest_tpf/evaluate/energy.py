@@ -20,6 +20,15 @@ BARE = 0.1
 
 
 @record
+class Phases:
+    """Prefill and decode energy (J), or why they can't be told apart."""
+
+    prefill_j: float | None = None
+    decode_j: float | None = None
+    reason: str | None = None
+
+
+@record
 class Measured:
     """The energies of one observation: the counted window, its rounds, and J/token's interval at the IT boundary.
 
@@ -32,8 +41,7 @@ class Measured:
     rounds: tuple[Round, ...]
     half_width_j: float
     device_half_width_j: float
-    prefill_j: float | None
-    decode_j: float | None
+    phases: Phases
 
 
 NOTHING = WindowEnergy(domains={}, trust=None, method=None)
@@ -43,7 +51,6 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
     """Every energy of the observation; unknown ones are None."""
     windows = [_energy(context, _round_spans(observation, r)) for r in observation.rounds]
     counted = _energy(context, counted_spans(observation))
-    prefill, decode = _phases(observation, context)
     return Measured(
         counted=counted,
         device=counted.within(ACCELERATOR_PREFIXES),
@@ -51,8 +58,7 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
         rounds=tuple(_round(r, w) for r, w in zip(observation.rounds, windows, strict=True)),
         half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
         device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(ACCELERATOR_PREFIXES)),
-        prefill_j=prefill,
-        decode_j=decode,
+        phases=_phases(observation, context),
     )
 
 
@@ -92,18 +98,25 @@ def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None
     return expanded_uncertainty(type_a_j, len(known), counted.spread)
 
 
-def _phases(observation: Observation, context: Context) -> tuple[float | None, float | None]:
-    """Prefill and decode energy, split at the first token; None at concurrency above 1 or where first tokens weren't seen.
+def _phases(observation: Observation, context: Context) -> Phases:
+    """Prefill and decode energy, split at the first token, where one generation was under way at a time.
 
     They stand in the report without an interval, so each is left out where its own is wider than ``BARE``.
     """
     generations = [g for r in observation.rounds for g in r.generations]
-    alone = length_s(busy_spans(observation.rounds)) >= sum(g.end_s - g.start_s for g in generations) - 1e-9
-    if not generations or not alone or any(g.first_token_s is None or not g.static_batch for g in generations):
-        return None, None
-    prefill = [(g.start_s, g.first_token_s) for g in generations if g.first_token_s is not None]
-    decode = [(g.first_token_s, g.end_s) for g in generations if g.first_token_s is not None]
-    return _bare_j(_energy(context, prefill)), _bare_j(_energy(context, decode))
+    if not generations:
+        return Phases(reason="no engine was observed")
+    if length_s(busy_spans(observation.rounds)) < sum(g.end_s - g.start_s for g in generations) - 1e-9:
+        return Phases(reason="requests overlapped, and the joules of one can't be told from another's; tpf.fit gives J per prompt token")
+    firsts = [g.first_token_s for g in generations if g.static_batch]
+    known = [first_s for first_s in firsts if first_s is not None]
+    if len(known) < len(generations):
+        return Phases(reason="a generation's first token wasn't seen, or its requests didn't start together")
+    prefill = _bare_j(_energy(context, [(g.start_s, first_s) for g, first_s in zip(generations, known, strict=True)]))
+    decode = _bare_j(_energy(context, [(first_s, g.end_s) for g, first_s in zip(generations, known, strict=True)]))
+    is_bare = prefill is not None and decode is not None
+    reason = None if is_bare else f"an interval would be wider than {BARE:.0%} of it: too short for the meter, or it can't tell the energy"
+    return Phases(prefill_j=prefill, decode_j=decode, reason=reason)
 
 
 def _bare_j(energy: WindowEnergy) -> float | None:
@@ -129,8 +142,8 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
         net_j=it_j - idle_j if it_j is not None and idle_j is not None else None,
         domains={name: energy.joules for name, energy in counted.domains.items()},
         unmetered=context.unmetered,
-        prefill_j=measured.prefill_j if known else None,
-        decode_j=measured.decode_j if known else None,
+        prefill_j=measured.phases.prefill_j if known else None,
+        decode_j=measured.phases.decode_j if known else None,
         uncertainty_j=measured.half_width_j if known else None,
         absolute_uncertainty_j=math.hypot(measured.half_width_j, COVERAGE_95 * counted.gain_uncertainty_j) if known else None,
         idle_power_w=idle_w,
@@ -140,6 +153,8 @@ def describe_energy(observation: Observation, context: Context, measured: Measur
         reasons=() if known else _why_unknown(observation, context, counted),
         idle_uncertainty_w=context.idle.uncertainty_w,
         net_uncertainty_j=math.hypot(measured.half_width_j, idle_uncertainty_j) if known and idle_j is not None else None,
+        idle_share=idle_j / it_j if it_j and idle_j is not None else None,
+        phases_reason=measured.phases.reason if known else "energy is unknown",
     )
 
 

@@ -45,7 +45,7 @@ def requests_of(rounds: Sequence[MeasuredRound]) -> list[Request]:
 
 def ttft_s(request: Request) -> float | None:
     """Time to the first token (s)."""
-    return None if request.first_token_s is None else request.first_token_s - request.start_s
+    return None if request.first_token_s is None else request.first_token_s - _sent_s(request)
 
 
 def tpot_s(request: Request) -> float | None:
@@ -57,7 +57,12 @@ def tpot_s(request: Request) -> float | None:
 
 def e2e_s(request: Request) -> float:
     """End-to-end time (s)."""
-    return request.end_s - request.start_s
+    return request.end_s - _sent_s(request)
+
+
+def _sent_s(request: Request) -> float:
+    """From when its times count: a request that waited for the client has waited, too."""
+    return request.start_s if request.intended_s is None else request.intended_s
 
 
 def describe_service(observation: Observation, marker: Marker) -> Service:

@@ -51,8 +51,8 @@ def ignore(generation):
     pass
 
 
-def test_transformers_is_built_in():
-    assert [engine.name for engine in load_engines()] == ["transformers"]
+def test_what_is_built_in():
+    assert [engine.name for engine in load_engines()] == ["transformers", "openai"]
 
 
 def test_a_registered_engine_is_loaded_until_it_is_unregistered():
@@ -81,7 +81,7 @@ def test_an_entry_point_that_fails_is_warned_about_and_left_out(monkeypatch):
     points = [EntryPoint("third", "tpf_no_such_module:Engine", registry.ENTRY_POINT_GROUP)]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     with pytest.warns(RuntimeWarning, match="engine 'third' .* can't be loaded"):
-        assert [engine.name for engine in load_engines()] == ["transformers"]
+        assert [engine.name for engine in load_engines()] == ["transformers", "openai"]
 
 
 def test_an_imported_module_is_observed_at_once(probe):

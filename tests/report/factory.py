@@ -21,17 +21,21 @@ from pytest_tpf.records import (
     Energy,
     Environment,
     Facility,
+    Fit,
+    FitPoint,
     ForeignProcess,
     Generator,
     Goodput,
     Host,
     JoulesPerToken,
     Latency,
+    Load,
     Mandated,
     MeterInfo,
     Model,
     Power,
     Production,
+    PromptEnergy,
     Pue,
     PueAdjustedPower,
     Reference,
@@ -140,6 +144,9 @@ def _workload(**changes: Any) -> Workload:
         "token_source": "engine",
         "output_tokens_min": 48,
         "output_tokens_max": 64,
+        "reasoning_tokens": 1024,
+        "cached_prompt_tokens": 4096,
+        "incomplete_requests": 1,
     }
     return Workload(**{**plain, **changes})
 
@@ -202,6 +209,18 @@ def measured_test(**changes: Any) -> TestRecord:
             inter_chunk_s=_distribution(0.03, 4000),
             e2e_s=_distribution(1.9),
             goodput=Goodput(requests_per_second=15.9, good=92, attempted=96),
+            load=Load(
+                mode="open",
+                requests=96,
+                failed=1,
+                concurrency=64,
+                peak_concurrency=41,
+                arrival="poisson",
+                seed=1,
+                offered_requests_per_second=16.9,
+                achieved_requests_per_second=16.6,
+                lateness_s=_distribution(0.0004),
+            ),
         ),
         "energy": Energy(
             it_j=2457.6,
@@ -221,6 +240,8 @@ def measured_test(**changes: Any) -> TestRecord:
             valid=True,
             idle_uncertainty_w=1.5,
             net_uncertainty_j=20.0,
+            idle_share=0.1738,
+            phases_reason=None,
         ),
         "power": Power(mean_w=426.0, peak_w=611.0, p99_w=598.0, limit_w=700.0, headroom=0.3914, clock_reasons={"sw_power_cap": 0.02}),
         "production": Production(
@@ -283,8 +304,28 @@ def measured_test(**changes: Any) -> TestRecord:
         "warnings": ("cpu:0 and dram:0 are not metered: RAPL is readable by root only",),
         "extra": {"dataset": "additions", "seeds": [1, 2, 3]},
         "conditions": conditions(),
+        "fit": fit(),
     }
     return TestRecord(**{**plain, **changes})
+
+
+def fit() -> Fit:
+    """Two prompt lengths, two answer lengths."""
+    return Fit(
+        boundary="it",
+        points=(
+            FitPoint(prompt_tokens=128.0, output_tokens=16.0, requests=24, joules=7.1, fitted_j=7.075),
+            FitPoint(prompt_tokens=128.0, output_tokens=64.0, requests=24, joules=26.2, fitted_j=26.225),
+            FitPoint(prompt_tokens=512.0, output_tokens=16.0, requests=24, joules=9.6, fitted_j=9.625),
+            FitPoint(prompt_tokens=512.0, output_tokens=64.0, requests=24, joules=28.8, fitted_j=28.775),
+        ),
+        prompts=(PromptEnergy(prompt_tokens=128.0, joules=1.0906), PromptEnergy(prompt_tokens=512.0, joules=3.6406)),
+        joules_per_output_token=0.39896,
+        joules_per_output_token_ci95=(0.3913, 0.4066),
+        joules_per_prompt_token=0.00664,
+        r2=0.99999,
+        worst_relative_error=0.0035,
+    )
 
 
 def regression() -> Regression:

@@ -1,0 +1,177 @@
+"""What a served reply tells, in the formats that OpenAI's API made common: chat completions, completions and responses. Pure: no clock.
+
+Servers differ in what they send, so nothing is taken for granted: usage may come last, in every chunk (then the last one holds: it is
+cumulative) or never; the first delta may hold nothing but a role; a stream may stop with status 200 in the middle of a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_tpf.records import record
+
+_ENDINGS = ("response.completed", "response.incomplete")  # an incomplete one says why it ended, as finish_reason=length does
+_STATES = ("completed", "incomplete")
+
+
+@record
+class Usage:
+    """Tokens as the server counted them; ``output_tokens`` includes the reasoning tokens, ``prompt_tokens`` the cached ones."""
+
+    output_tokens: int
+    prompt_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class Reply:
+    """Collects one reply. Instants are the caller's clock (s).
+
+    ``first_token_s``: when anything generated first arrived, in whichever channel (text, reasoning, a refusal, a tool's arguments).
+    ``last_s``: when the last token or the finish reason did. ``text``: everything generated. ``usage``: the last one sent.
+    """
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.usage: Usage | None = None
+        self.chunk_times_s: list[float] = []
+        self.last_s: float | None = None
+        self._parts: list[str] = []
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+
+    @property
+    def first_token_s(self) -> float | None:
+        """When the first token arrived (s); None where the reply came in one piece, or nothing came."""
+        return self.chunk_times_s[0] if self.chunk_times_s else None
+
+    @property
+    def text(self) -> str:
+        """What was generated, all channels."""
+        return "".join(self._parts)
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences were seen."""
+        return len(self._begun | self._finished)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sequence gave the reason why it ended."""
+        return bool(self._finished) and self._begun <= self._finished
+
+    def chunk(self, data: Any, at_s: float) -> None:
+        """Take one event of a stream, as parsed JSON."""
+        if not isinstance(data, Mapping):
+            return
+        self._head(data)
+        is_event = str(data.get("type", "")).startswith("response.")
+        generated, ended = self._event(data) if is_event else self._choices(data, "delta")
+        if generated:
+            self.chunk_times_s.append(at_s)
+        if generated or ended:
+            self.last_s = at_s
+
+    def whole(self, data: Any, at_s: float) -> None:
+        """Take a reply that came in one piece, as parsed JSON: when its first token was there can't be told."""
+        if not isinstance(data, Mapping):
+            return
+        self._head(data)
+        self._choices(data, "message")
+        for number, item in enumerate(_mappings(data.get("output"))):
+            self._generated(number, _texts(item))
+        if data.get("object") == "response":
+            self._begun.add(0)
+            self._finished |= self._begun if data.get("status") in _STATES else set()
+        self.last_s = at_s
+
+    def _head(self, data: Mapping[str, Any]) -> None:
+        inner = data.get("response")
+        for source in (data, inner if isinstance(inner, Mapping) else {}):
+            if isinstance(source.get("model"), str):
+                self.model = source["model"]
+            self.usage = usage_of(source.get("usage")) or self.usage
+
+    def _choices(self, data: Mapping[str, Any], key: str) -> tuple[bool, bool]:
+        """(whether anything was generated, whether a sequence ended). ``key`` holds what was generated: ``delta`` or ``message``."""
+        generated = ended = False
+        for place, choice in enumerate(_mappings(data.get("choices"))):
+            index = choice.get("index")
+            number = index if isinstance(index, int) else place
+            generated |= self._generated(number, [choice.get("text"), *_texts(choice.get(key))])
+            if choice.get("finish_reason"):
+                self._finished.add(number)
+                ended = True
+        return generated, ended
+
+    def _event(self, data: Mapping[str, Any]) -> tuple[bool, bool]:
+        kind = str(data["type"])
+        generated = kind.endswith(".delta") and self._generated(0, [data.get("delta")])
+        ended = kind in _ENDINGS
+        if ended:
+            self._finished |= self._begun or {0}
+        return generated, ended
+
+    def _generated(self, number: int, texts: Sequence[Any]) -> bool:
+        found = [text for text in texts if isinstance(text, str) and text]
+        if found:
+            self._begun.add(number)
+            self._parts += found
+        return bool(found)
+
+
+def usage_of(found: Any) -> Usage | None:
+    """The usage of a reply or a chunk; None where there is none, or it makes no sense.
+
+    Reasoning tokens are among the output tokens, but for servers that add them on top: there, and only there, the total says so.
+    """
+    if not isinstance(found, Mapping):
+        return None
+    output, prompt = _count(found, "completion_tokens", "output_tokens"), _count(found, "prompt_tokens", "input_tokens")
+    if output is None:
+        return None
+    reasoning = _count(_part(found, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    cached = _count(_part(found, "prompt_tokens_details", "input_tokens_details"), "cached_tokens")
+    if reasoning and prompt is not None and _count(found, "total_tokens") == prompt + output + reasoning:
+        output += reasoning
+    return Usage(output_tokens=output, prompt_tokens=prompt, reasoning_tokens=reasoning, cached_tokens=cached)
+
+
+def _part(found: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    return next((found[name] for name in names if isinstance(found.get(name), Mapping)), {})
+
+
+def _count(found: Mapping[str, Any], *names: str) -> int | None:
+    counts = (found.get(name) for name in names)
+    return next((value for value in counts if isinstance(value, int) and not isinstance(value, bool) and value >= 0), None)
+
+
+def _texts(found: Any) -> list[Any]:
+    """Every text in a delta, a message or an output item, once: some servers send reasoning under two names."""
+    if not isinstance(found, Mapping):
+        return []
+    twice = {"reasoning_details"} | ({"reasoning_content"} if found.get("reasoning") else set())
+    return list(_leaves({name: value for name, value in found.items() if name not in twice}))
+
+
+_NAMES = frozenset(
+    {"role", "type", "id", "call_id", "status", "index", "annotations", "logprobs", "data", "obfuscation", "encrypted_content"}
+)
+"""What isn't generated: who speaks, what things are called by, and audio, which is no text."""
+
+
+def _leaves(found: Any) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, Mapping):
+        for name, value in found.items():
+            if name not in _NAMES:
+                yield from _leaves(value)
+    elif isinstance(found, Sequence):
+        for value in found:
+            yield from _leaves(value)
+
+
+def _mappings(found: Any) -> list[Mapping[str, Any]]:
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
