@@ -47,12 +47,15 @@ def probe(tmp_path, monkeypatch):
     sys.modules.pop("tpf_probe", None)
 
 
+BUILT_IN = ["transformers", "openai"]
+
+
 def ignore(generation):
     pass
 
 
 def test_what_is_built_in():
-    assert [engine.name for engine in load_engines()] == ["transformers", "openai"]
+    assert [engine.name for engine in load_engines()] == BUILT_IN
 
 
 def test_a_registered_engine_is_loaded_until_it_is_unregistered():
@@ -74,14 +77,14 @@ def test_entry_points_bring_engines_and_ours_is_not_loaded_twice(monkeypatch):
         EntryPoint("third", f"{__name__}:Recorder", registry.ENTRY_POINT_GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: [point for point in points if point.group == group])
-    assert [engine.name for engine in load_engines()] == ["transformers", "recorder"]
+    assert [engine.name for engine in load_engines()] == [*BUILT_IN, "recorder"]
 
 
 def test_an_entry_point_that_fails_is_warned_about_and_left_out(monkeypatch):
     points = [EntryPoint("third", "tpf_no_such_module:Engine", registry.ENTRY_POINT_GROUP)]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     with pytest.warns(RuntimeWarning, match="engine 'third' .* can't be loaded"):
-        assert [engine.name for engine in load_engines()] == ["transformers", "openai"]
+        assert [engine.name for engine in load_engines()] == BUILT_IN
 
 
 def test_an_imported_module_is_observed_at_once(probe):
