@@ -78,6 +78,19 @@ def _existing(text: str) -> str:
     return abspath(place)
 
 
+def _processes(text: str) -> tuple[int, ...]:
+    from pytest_tpf.meters._process_tree import why_not_followed
+
+    try:
+        pids = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError("expected process numbers, with commas between them") from None
+    for pid in pids:
+        if (why := why_not_followed(pid)) is not None:
+            raise ValueError(why)
+    return tuple(dict.fromkeys(pids))
+
+
 def _thresholds(text: str) -> Any:
     from pytest_tpf.judge.thresholds import parse_thresholds
 
@@ -135,6 +148,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("group-by", str, "KEY", "one table per group, file, model, param:NAME or label:NAME"),
     Option("rows", _whole(0), "N", "rows of the table at most, 0 for all; more are counted (default 100)"),
     Option("cpu-tdp", _number(0.0), "WATTS", "thermal design power that the estimate meter scales (default: assumed)"),
+    Option("watch", _processes, "PID[,PID]", "servers that were started elsewhere on this machine: the estimate meter follows them, too"),
     Option("operations-threshold", _number(0.0, 1.0), "FRACTION", "attainment below which operations bind (default 0.3)"),
     Option("junit-properties", _flag, None, "add the figures to the JUnit report as properties"),
     Option("all", _flag, None, "also measure unmarked tests in which an engine generates"),

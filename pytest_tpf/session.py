@@ -252,6 +252,7 @@ def _notes_on(turn: Turn, domains: Mapping[str, str], limit_s: float) -> tuple[s
 def _meter_options(settings: Settings) -> MeterOptions:
     return MeterOptions(
         watched_pid=os.getpid(),
+        also_watched=settings.watch,
         cpu_tdp_w=settings.cpu_tdp,
         prometheus=settings.prometheus,
         replay=settings.replay,

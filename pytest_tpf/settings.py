@@ -46,6 +46,7 @@ class Settings(NamedTuple):
     group_by: str | None = None
     rows: int = 100
     cpu_tdp: float | None = None
+    watch: tuple[int, ...] = ()
     operations_threshold: float = 0.3
     junit_properties: bool = False
     all: bool = False

@@ -16,14 +16,14 @@ _PROC = Path("/proc")
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel: the namespace whose numbers the driver uses
 
 
-def board_processes(boards: Sequence[NvmlBoard], watched_pid: int, since_s: float) -> tuple[BoardProcess, ...]:
+def board_processes(boards: Sequence[NvmlBoard], roots: Sequence[int], since_s: float) -> tuple[BoardProcess, ...]:
     """Every process on the boards, with its share of the board's time since ``since_s`` (perf_counter) where the driver tells.
 
-    Inside a container process numbers are others than the driver's. Then nobody is said to be foreign, unless a process of the watched
-    tree is found in the lists all the same.
+    Inside a container process numbers are others than the driver's. Then nobody is said to be foreign, unless a process of the trees of
+    ``roots`` is found in the lists all the same.
     """
     found = [process for board in boards for process in _on_board(board, since_s)]
-    ours = family(watched_pid)
+    ours = family(*roots)
     if not (_numbers_are_the_drivers() or any(process.pid in ours for process in found)):
         return tuple(found)
     return tuple(_named(process, process.pid in ours) for process in found)

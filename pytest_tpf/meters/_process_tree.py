@@ -1,4 +1,4 @@
-"""CPU time of a process and everything it started, without the process that measures."""
+"""CPU time of processes and everything they started, without the process that measures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from pytest_tpf.meters.protocol import MeterUnavailable
 RESCAN_S = 0.1
 
 _PROC = Path("/proc")
+_LARGEST_PID = 2**22  # PID_MAX_LIMIT of Linux; other systems stay far below
 
 
 class CpuClocks(Protocol):
@@ -87,13 +88,13 @@ def system_clocks() -> CpuClocks:
     return PsutilClocks()
 
 
-def family(root: int) -> frozenset[int]:
-    """``root`` and its descendants as they are now; only ``root`` where this system doesn't tell."""
+def family(*roots: int) -> frozenset[int]:
+    """``roots`` and their descendants as they are now; only ``roots`` where this system doesn't tell."""
     try:
         clocks = system_clocks()
     except MeterUnavailable:
-        return frozenset({root})
-    members, waiting = set[int](), [root]
+        return frozenset(roots)
+    members, waiting = set[int](), [*roots]
     while waiting:
         pid = waiting.pop()
         if pid not in members:
@@ -102,18 +103,33 @@ def family(root: int) -> frozenset[int]:
     return frozenset(members)
 
 
+def why_not_followed(pid: int) -> str | None:
+    """Why a process can't be followed, or its sockets not be seen, in one line; None where it can."""
+    try:
+        if not 0 < pid <= _LARGEST_PID or system_clocks().cpu_s(pid) is None:
+            return f"there is no process {pid}"
+        if (_PROC / str(pid)).exists():
+            os.listdir(_PROC / str(pid) / "fd")
+    except PermissionError:
+        return f"process {pid} belongs to somebody else, and its sockets can't be seen: run pytest as its user"
+    except (OSError, MeterUnavailable) as error:
+        return f"process {pid} can't be followed: {error}"
+    return None
+
+
 class ProcessTree:
-    """CPU time of ``root`` and its descendants since it was made (s), without this process and its own descendants.
+    """CPU time of ``roots`` and their descendants since it was made (s), without this process and its own descendants.
 
     Descendants that already ran count from now on, new ones from their start. One that ends keeps its last reading: what it used after
     that (at most the pause between two readings) is lost.
     """
 
-    def __init__(self, root: int, clocks: CpuClocks, clock_s: Callable[[], float] = time.perf_counter) -> None:
-        """Raises MeterUnavailable where there is no process ``root``."""
-        if clocks.cpu_s(root) is None:
-            raise MeterUnavailable(f"the process to follow ({root}) isn't running")
-        self._root, self._clocks, self._clock_s = root, clocks, clock_s
+    def __init__(self, roots: Sequence[int], clocks: CpuClocks, clock_s: Callable[[], float] = time.perf_counter) -> None:
+        """Raises MeterUnavailable where one of ``roots`` isn't a process."""
+        for root in roots:
+            if clocks.cpu_s(root) is None:
+                raise MeterUnavailable(f"the process to follow ({root}) isn't running")
+        self._roots, self._clocks, self._clock_s = tuple(roots), clocks, clock_s
         self._last_s = {pid: cpu for pid in self._members() if (cpu := clocks.cpu_s(pid)) is not None}
         self._sum_s = 0.0
         self._scanned_at = clock_s()
@@ -137,11 +153,11 @@ class ProcessTree:
             self._last_s[pid] = now_s
 
     def _members(self) -> list[int]:
-        """The tree as it is now."""
-        members, waiting, own = [], [self._root], os.getpid()
+        """The trees as they are now; a process in two of them is there once."""
+        members, waiting, own = dict[int, None](), [*self._roots], os.getpid()
         while waiting:
             pid = waiting.pop()
             if pid != own and pid not in members:
-                members.append(pid)
+                members[pid] = None
                 waiting.extend(self._clocks.children(pid))
-        return members
+        return list(members)

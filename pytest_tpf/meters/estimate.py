@@ -54,7 +54,7 @@ class LoadEnergy:
 
 
 class EstimateMeter:
-    """An estimate of what the processor used for the watched process and its descendants."""
+    """An estimate of what the processor used for the watched processes and their descendants."""
 
     id = "estimate"
 
@@ -62,11 +62,11 @@ class EstimateMeter:
         """One estimated energy channel, ``cpu:0``, which stands for all packages.
 
         Raises:
-            MeterUnavailable: the watched process isn't running, or its CPU time can't be read here.
+            MeterUnavailable: a watched process isn't running, or its CPU time can't be read here.
         """
         cores = os.cpu_count() or 1
         tdp_w = options.cpu_tdp_w or WATTS_PER_CORE * cores
-        tree = ProcessTree(options.watched_pid, system_clocks())
+        tree = ProcessTree(options.roots, system_clocks())
         energy = LoadEnergy(tdp_w, cores, tree.busy_s)
         is_assumed = options.cpu_tdp_w is None
         info = ChannelInfo(
@@ -75,11 +75,12 @@ class EstimateMeter:
             device=None,
             quantity="energy_j",
             method="estimate_cpu_time_tdp_curve",
-            source=f"CPU time of process {options.watched_pid} and its descendants, TDP {tdp_w:g} W{' (assumed)' if is_assumed else ''}",
+            source=f"CPU time of {_trees(options.roots)}, TDP {tdp_w:g} W{' (assumed)' if is_assumed else ''}",
             trust="estimated",
             stepped=False,
             poll_s=POLL_S,
             energy=True,
+            reach="processes",
             gain=GAIN_ASSUMED_TDP if is_assumed else GAIN_WITH_TDP,
         )
         return Opened(channels=(Channel(info, energy.read_j),), notes=(_note(tdp_w, cores, is_assumed),), unmetered=("dram:0",))
@@ -90,6 +91,12 @@ class EstimateMeter:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _trees(roots: Sequence[int]) -> str:
+    if len(roots) == 1:
+        return f"process {roots[0]} and its descendants"
+    return f"processes {', '.join(map(str, roots))} and their descendants"
 
 
 def _note(tdp_w: float, cores: int, is_assumed: bool) -> str:

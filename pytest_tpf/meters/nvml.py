@@ -39,7 +39,7 @@ class NvmlMeter:
     def __init__(self) -> None:
         self._nvml: Any = None
         self._boards: list[NvmlBoard] = []
-        self._watched_pid = 0
+        self._roots: tuple[int, ...] = ()
 
     def open(self, options: MeterOptions) -> Opened:
         """The counter and the best gauge of every board that ``CUDA_VISIBLE_DEVICES`` shows.
@@ -47,7 +47,7 @@ class NvmlMeter:
         Raises:
             MeterUnavailable: no binding, no driver, or no visible board that can be metered.
         """
-        self._nvml, self._watched_pid = _initialised(), options.watched_pid
+        self._nvml, self._roots = _initialised(), options.roots
         listed, notes = _listed(self._nvml)
         selection = visible_boards(listed, os.environ)
         notes += selection.notes
@@ -71,7 +71,7 @@ class NvmlMeter:
 
     def processes(self, since_s: float) -> Sequence[BoardProcess]:
         """Who is on the boards, and what each made of them since an instant."""
-        return board_processes(self._boards, self._watched_pid, since_s)
+        return board_processes(self._boards, self._roots, since_s)
 
     def close(self) -> None:
         """Let go of the driver's library."""

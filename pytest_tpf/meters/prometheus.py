@@ -250,6 +250,7 @@ def _info(server: _Server, feed: _Feed, target: Target, timeout_s: float, *, ene
         stepped=False,
         poll_s=feed.poll_s,
         energy=energy,
+        reach="anywhere",
         resolution_j=query.resolution_j if query.resolution_j is not None else query.scale if query.unit in ("mJ", "uJ") else None,
         gain=query.gain,
         averaging_s=feed.averaging_s or None,

@@ -16,6 +16,8 @@ from typing import Literal, Protocol
 
 from pytest_tpf.records import Accelerator, Trust, record
 
+Reach = Literal["processes", "machine", "anywhere"]
+
 
 class MeterUnavailable(Exception):
     """This meter can't be used here. The text is one line for the user: what, where, and what to do about it."""
@@ -42,6 +44,7 @@ class ChannelInfo:
     ``poll_s``: how often to read a channel that isn't stepped, or a stepped one whose period isn't known yet.
     ``energy``: the energy of ``domain`` comes from this channel (exactly one channel of a domain says so).
     ``resolution_j``: the counter's least step (J). ``gain``: relative standard uncertainty of the sensor's scale.
+    ``reach``: whose joules it can see: those of a process tree, of this machine, or of whatever the user pointed it at.
     ``age_s``: how old a reading of a counter may be that isn't stepped and brings a new value with every read.
     ``averaging_s``: the time over which a power gauge averages, where known.
 
@@ -63,6 +66,7 @@ class ChannelInfo:
     resolution_j: float | None = None
     gain: float | None = None
     averaging_s: float | None = None
+    reach: Reach = "machine"
     age_s: float = 0.0
     patience_s: float = 3.0
     wall_clock: bool = False
@@ -158,17 +162,24 @@ class Opened:
 class MeterOptions:
     """What the user said about meters. Plain values only: they cross a process boundary as JSON.
 
-    ``watched_pid``: the process whose tree the ``estimate`` meter follows. ``cpu_tdp_w``: its processor's TDP (W), None = assumed.
+    ``watched_pid``: the process whose tree the ``estimate`` meter follows; ``also_watched``: servers that were started elsewhere on this
+    machine, followed with theirs. ``cpu_tdp_w``: the processor's TDP (W), None = assumed.
     ``powercap_root``: where RAPL zones are looked for (tests point it at a tree of their own). ``prometheus``: the URL of a server or a
     TOML file. ``replay``: a recording, whose times are moved by ``replay_offset_s`` (s).
     """
 
     watched_pid: int
+    also_watched: tuple[int, ...] = ()
     cpu_tdp_w: float | None = None
     powercap_root: str = "/sys/class/powercap"
     prometheus: str | None = None
     replay: str | None = None
     replay_offset_s: float = 0.0
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Every process whose tree is the tests' own."""
+        return (self.watched_pid, *self.also_watched)
 
 
 class Meter(Protocol):

@@ -143,6 +143,7 @@ def _info(path: str, column: Column, source: Source, series: Series, offset_s: f
         stepped=False,
         poll_s=POLL_S,
         energy=energy,
+        reach="anywhere",
         resolution_j=column.resolution_j,
         gain=GAIN,
         averaging_s=column.averaging_s,

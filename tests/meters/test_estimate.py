@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.meters._process_tree import RESCAN_S, LinuxClocks, ProcessTree, PsutilClocks, system_clocks
+from pytest_tpf.meters._process_tree import RESCAN_S, LinuxClocks, ProcessTree, PsutilClocks, system_clocks, why_not_followed
 from pytest_tpf.meters.estimate import GAIN_ASSUMED_TDP, GAIN_WITH_TDP, EstimateMeter, LoadEnergy, package_power_w
 from pytest_tpf.meters.protocol import MeterOptions, MeterUnavailable
 
@@ -92,7 +93,7 @@ class FakeClocks:
 
 def test_a_child_counts_from_its_start_and_keeps_its_last_reading():
     clocks = FakeClocks({1: 10.0}, {})
-    tree = ProcessTree(1, clocks, lambda: clocks.t)
+    tree = ProcessTree([1], clocks, lambda: clocks.t)
     assert tree.busy_s() == 0.0
     clocks.tree, clocks.cpu[2] = {1: [2]}, 0.7
     assert tree.busy_s() == 0.0, "not looked for yet"
@@ -105,7 +106,7 @@ def test_a_child_counts_from_its_start_and_keeps_its_last_reading():
 
 def test_children_that_already_ran_count_from_now_on():
     clocks = FakeClocks({1: 10.0, 2: 5.0, 3: 1.0}, {1: [2], 2: [3]})
-    tree = ProcessTree(1, clocks, lambda: clocks.t)
+    tree = ProcessTree([1], clocks, lambda: clocks.t)
     clocks.cpu |= {2: 6.0, 3: 1.25}
     assert tree.busy_s() == pytest.approx(1.25)
 
@@ -113,7 +114,7 @@ def test_children_that_already_ran_count_from_now_on():
 def test_the_measuring_process_and_what_it_starts_is_left_out():
     own = os.getpid()
     clocks = FakeClocks({1: 0.0, own: 0.0, 99: 0.0}, {1: [own], own: [99]})
-    tree = ProcessTree(1, clocks, lambda: clocks.t)
+    tree = ProcessTree([1], clocks, lambda: clocks.t)
     clocks.cpu |= {own: 5.0, 99: 5.0, 1: 1.0}
     clocks.t += RESCAN_S
     assert tree.busy_s() == pytest.approx(1.0)
@@ -121,13 +122,20 @@ def test_the_measuring_process_and_what_it_starts_is_left_out():
 
 def test_a_process_number_used_again_does_not_take_anything_away():
     clocks = FakeClocks({1: 0.0, 2: 5.0}, {1: [2]})
-    tree = ProcessTree(1, clocks, lambda: clocks.t)
+    tree = ProcessTree([1], clocks, lambda: clocks.t)
     clocks.cpu[2] = 6.0
     assert tree.busy_s() == pytest.approx(1.0)
     clocks.cpu[2] = 0.25  # another process now
     assert tree.busy_s() == pytest.approx(1.0)
     clocks.t += RESCAN_S
     assert tree.busy_s() == pytest.approx(1.25)
+
+
+def test_several_trees_are_followed_and_what_is_in_two_of_them_counts_once():
+    clocks = FakeClocks({1: 0.0, 2: 0.0, 7: 0.0, 8: 0.0}, {1: [2], 7: [8]})
+    tree = ProcessTree([1, 2, 7], clocks, lambda: clocks.t)
+    clocks.cpu |= {2: 1.0, 7: 0.5, 8: 0.25}
+    assert tree.busy_s() == pytest.approx(1.75)
 
 
 # --- on real processes
@@ -156,7 +164,7 @@ sys.stdin.readline()
 child.communicate(b"\\n")
 """
     with start(burn_twice) as child:
-        tree = ProcessTree(child.pid, clocks)
+        tree = ProcessTree([child.pid], clocks)
         assert tree.busy_s() < 0.2
         child.stdin.write("\n")
         child.stdin.flush()
@@ -170,9 +178,10 @@ child.communicate(b"\\n")
 
 def test_a_sampler_that_is_a_child_of_what_it_watches_does_not_see_itself():
     sampler = f"""
+import dataclasses
 import os
 from pytest_tpf.meters._process_tree import RESCAN_S, ProcessTree, system_clocks
-tree = ProcessTree(os.getppid(), system_clocks())
+tree = ProcessTree([os.getppid()], system_clocks())
 {BURN.format(0.5)}
 print(tree.busy_s())
 """
@@ -203,6 +212,29 @@ def test_a_busy_process_costs_more_than_an_idle_one():
         for process in (idle, busy):
             process.communicate("\n")
     assert 0 < idle_j < busy_j
+
+
+def test_a_server_that_was_started_elsewhere_is_followed_where_it_is_named():
+    with start("input()") as ours, start("input();" + BURN.format(0.3) + "print('done', flush=True); input()") as theirs:
+        options = MeterOptions(watched_pid=ours.pid, cpu_tdp_w=100.0)
+        without, with_it = (
+            EstimateMeter().open(each).channels[0] for each in (options, dataclasses.replace(options, also_watched=(theirs.pid,)))
+        )
+        theirs.stdin.write("\n")
+        theirs.stdin.flush()
+        assert theirs.stdout.readline().strip() == "done"
+        assert with_it.read() > without.read() + 0.1  # J; the idle power is in both
+        for process in (ours, theirs):
+            process.communicate("\n")
+    assert f"processes {ours.pid}, {theirs.pid} and their descendants" in with_it.info.source
+
+
+def test_why_a_process_can_not_be_followed_is_one_line():
+    with start("pass") as child:
+        child.wait()
+    assert why_not_followed(child.pid) == f"there is no process {child.pid}"
+    assert why_not_followed(2**80) == f"there is no process {2**80}"
+    assert why_not_followed(os.getpid()) is None
 
 
 def test_the_channel_says_that_it_is_an_estimate():

@@ -24,6 +24,8 @@ def ini(suite, text):
         (("--tpf-max-time", "nan"), "--tpf-max-time: 'nan' is not usable"),
         (("--tpf-facility", "no/such.toml"), "no/such.toml: No such file or directory"),
         (("--tpf-meter", "nvlm"), "did you mean 'nvml'"),
+        (("--tpf-watch", "vllm"), "--tpf-watch: 'vllm' is not usable: expected process numbers, with commas between them"),
+        (("--tpf-watch", "2147483646"), "--tpf-watch: '2147483646' is not usable: there is no process 2147483646"),
     ],
 )
 def test_a_wrong_option_is_one_line(suite, options, said):
