@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_tpf.measurement import Measurement, Progress
+    from pytest_tpf.observation import GridPoint
     from pytest_tpf.records import TestRecord
 
 
@@ -38,11 +39,26 @@ class Tpf:
 
         A coroutine function gives a coroutine to await. Its exceptions pass through; what was measured until then is kept.
         """
-        if self._measurement.drawn:
-            _usage("tpf(...) or tpf.measure() was already used in this test: one test is one measurement")
+        self._claim()
         call = functools.partial(fn, *args, **kwargs)
         steps = self._measurement.rounds(self._progress)
         return _drive_async(steps, call) if _is_async(fn) else _drive(steps, call)
+
+    def fit(self, fn: Callable[[int, int], Any], *, prompts: Sequence[int], outputs: Sequence[int]) -> Any:
+        """Energy per prompt token and per output token: a ``records.Fit`` over the grid of ``prompts`` and ``outputs`` (tokens).
+
+        ``fn(prompt_tokens, output_tokens)`` makes one request of these lengths, or several alike, whose mean then counts. It is called for
+        warm-up and in rounds, which go through the grid there and back. A coroutine function gives a coroutine to await.
+        """
+        self._claim()
+        measurement = self._measurement
+        visits = measurement.visits(_grid(prompts, outputs), self._progress)
+
+        def call() -> Any:
+            return None if (point := measurement.point) is None else fn(point.prompt_tokens, point.output_tokens)
+
+        driven = _drive_async(visits, call) if _is_async(fn) else _drive(visits, call)
+        return _then(driven, lambda: self.result.fit) if inspect.isawaitable(driven) else self.result.fit
 
     @contextmanager
     def measure(self, name: str | None = None) -> Iterator[Window]:
@@ -88,6 +104,10 @@ class Tpf:
         """What was measured so far. Waits at most one refresh of the slowest counter."""
         return self._measurement.result()
 
+    def _claim(self) -> None:
+        if self._measurement.drawn:
+            _usage("tpf(...), tpf.fit(...) or tpf.measure() was already used in this test: one test is one measurement")
+
 
 class OffTpf:
     """What a test holds when the plugin is off: everything is called straight through."""
@@ -98,6 +118,13 @@ class OffTpf:
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``fn(*args, **kwargs)`` once and return its value (a coroutine where it gives one)."""
         return fn(*args, **kwargs)
+
+    def fit(self, fn: Callable[[int, int], Any], *, prompts: Sequence[int], outputs: Sequence[int]) -> Any:
+        """Call ``fn`` once for each point of the grid. Who reads a figure of what comes back skips the rest of the test."""
+        calls = [functools.partial(fn, point.prompt_tokens, point.output_tokens) for point in _grid(prompts, outputs)]
+        todo = iter(calls)
+        driven = _drive((None for _ in calls), lambda: next(todo)())
+        return _then(driven, OffFit) if inspect.isawaitable(driven) else OffFit()
 
     @contextmanager
     def measure(self, name: str | None = None) -> Iterator[Window]:
@@ -114,6 +141,13 @@ class OffTpf:
     def result(self) -> TestRecord:
         """There is none: the rest of the test, which would judge it, is skipped."""
         pytest.skip("tpf is off: there is no result to judge")
+
+
+class OffFit:
+    """What a fit is when the plugin is off: none. The rest of the test, which would judge it, is skipped."""
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip("tpf is off: there is no fit to judge")
 
 
 def _drive(steps: Generator[None, None, None], call: Callable[[], Any]) -> Any:
@@ -140,6 +174,21 @@ async def _drive_async(steps: Generator[None, None, None], call: Callable[[], Aw
         steps.close()
         raise
     return value
+
+
+async def _then(driven: Awaitable[Any], read: Callable[[], Any]) -> Any:
+    await driven
+    return read()
+
+
+def _grid(prompts: Sequence[int], outputs: Sequence[int]) -> list[GridPoint]:
+    """Each length of prompt with each length of output, in order and once."""
+    from pytest_tpf.observation import GridPoint
+
+    for name, lengths in (("prompts", prompts), ("outputs", outputs)):
+        if not isinstance(lengths, Sequence) or not lengths or not all(_is_count(length) and length for length in lengths):
+            _usage(f"fit({name}=...) needs a list of whole numbers from 1 up (tokens), not {lengths!r}")
+    return [GridPoint(prompt_tokens=p, output_tokens=o) for p in sorted(set(prompts)) for o in sorted(set(outputs))]
 
 
 def _is_async(fn: Callable[..., Any]) -> bool:

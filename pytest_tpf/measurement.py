@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_tpf.judge.budgets import is_undecided
 from pytest_tpf.judge.steady import changing_head
-from pytest_tpf.measure.rounds import Effort, calls_per_round, rounds_wanted
-from pytest_tpf.observation import Ledger, MeasuredRound, Observation, Quality, Surroundings, tokens_of
+from pytest_tpf.measure.rounds import Effort, calls_per_round, passes_wanted, rounds_wanted, visiting_order
+from pytest_tpf.observation import GridPoint, Ledger, MeasuredRound, Observation, Quality, Surroundings, tokens_of
 
 if TYPE_CHECKING:
     from pytest_tpf.engines.protocol import Generation
@@ -44,7 +44,7 @@ class Bench(Protocol):
 
 
 class Measurement:
-    """The measuring state of one test. Instants are ``time.perf_counter()`` seconds."""
+    """The measuring state of one test. Instants are ``time.perf_counter()`` seconds. ``point``: where in a fit's grid it is."""
 
     def __init__(self, nodeid: str, marker: Marker, effort: Effort, bench: Bench) -> None:
         self.nodeid = nodeid
@@ -55,6 +55,7 @@ class Measurement:
         self.extra: dict[str, Any] = {}
         self.params: dict[str, str] = {}
         self.drawn = False
+        self.point: GridPoint | None = None
         self._open_windows, self._window_start_s = 0, 0.0
         self.contended: tuple[str, ...] = ()
         self.surroundings = Surroundings()
@@ -171,6 +172,44 @@ class Measurement:
             progress(latest, len(self._rounds), wanted)
         yield from self._once_more(progress)
 
+    def visits(self, grid: Sequence[GridPoint], progress: Progress) -> Generator[None, None, None]:
+        """Yields each time the measured function must be called once for ``point``: each is warmed up, then all are visited in passes.
+
+        How many calls a round needs is each point's own. Closed early (the function raised), what was measured until then is kept.
+        """
+        self.drawn = True
+        calls: dict[GridPoint, int] = {}
+        try:
+            for point in grid:
+                self.point, self._calls_per_round = point, 1
+                yield from self._warm_up()
+                calls[point] = self._calls_per_round
+            yield from self._passes(grid, calls, progress)
+        finally:
+            self.point, self._calls_per_round = None, max(calls.values(), default=1)
+
+    def _passes(self, grid: Sequence[GridPoint], calls: dict[GridPoint, int], progress: Progress) -> Generator[None, None, None]:
+        started_s, done, wanted = time.perf_counter(), 0, passes_wanted(self.effort, 0, 0.0, None)
+        while done < wanted:
+            for point in visiting_order(grid, done):
+                self.point, self._calls_per_round = point, calls[point]
+                yield from self._round()
+                while done == 0 and self._drop_if_too_short():
+                    yield from self._round()
+                calls[point] = self._calls_per_round
+                progress(None, len(self._rounds), wanted * len(grid))
+            done += 1
+            wanted = self._passes_planned(done, wanted, time.perf_counter() - started_s)
+
+    def _passes_planned(self, done: int, wanted: int, spent_s: float) -> int:
+        """How many passes there should be in all; asked of the record only where those that were wanted are done."""
+        if done < wanted or self.effort.rounds is not None:
+            return wanted
+        found = self._bench.evaluate(self).fit
+        beta_j, ci95 = (found.joules_per_output_token, found.joules_per_output_token_ci95) if found else (None, None)
+        half_width = (ci95[1] - ci95[0]) / 2 / beta_j if ci95 and beta_j and beta_j > 0 else None
+        return passes_wanted(self.effort, done, spent_s, half_width)
+
     def _once_more(self, progress: Progress) -> Generator[None, None, None]:
         """As many rounds again, where somebody asks for them."""
         first = len(self._rounds)
@@ -193,7 +232,7 @@ class Measurement:
     def _drop_if_too_short(self) -> bool:
         """Lengthen rounds that the meter can't tell: the first calls were slower (caches, compilation) than those that followed.
 
-        The rounds so far become warm-up, so that all counted rounds have the same number of calls.
+        The rounds so far (of this point, in a grid) become warm-up, so that all that count have the same number of calls.
         """
         last = self._rounds[-1]
         length_s = last.end_s - last.start_s
@@ -201,8 +240,9 @@ class Measurement:
         if calls <= ENOUGH * self._calls_per_round:
             return False
         self._calls_per_round = calls
-        self._warmup_rounds += len(self._rounds)
-        self._rounds.clear()
+        kept = [each for each in self._rounds if each.point != self.point]
+        self._warmup_rounds += len(self._rounds) - len(kept)
+        self._rounds = kept
         return True
 
     def _settle(self, amounts: Sequence[float | None], wanted: int, started_s: float) -> int:
@@ -260,4 +300,6 @@ class Measurement:
         self._bench.synchronize()
         end_s = time.perf_counter()
         generations, declared = self.ledger.take()
-        self._rounds.append(MeasuredRound(start_s=start_s, end_s=end_s, calls=calls, generations=generations, declared=declared))
+        self._rounds.append(
+            MeasuredRound(start_s=start_s, end_s=end_s, calls=calls, generations=generations, declared=declared, point=self.point)
+        )

@@ -32,14 +32,26 @@ class Quality:
 
 
 @record
+class GridPoint:
+    """The lengths that a fit asks for at one point of its grid (tokens). What is made of them is for the requests to tell."""
+
+    prompt_tokens: int
+    output_tokens: int
+
+
+@record
 class MeasuredRound:
-    """One round: its span (perf_counter seconds), the calls in it, and what was generated or declared meanwhile."""
+    """One round: its span (perf_counter seconds), the calls in it, and what was generated or declared meanwhile.
+
+    ``point``: where in a fit's grid it was taken; None outside a fit.
+    """
 
     start_s: float
     end_s: float
     calls: int
     generations: tuple[Generation, ...]
     declared: tuple[Counts, ...]
+    point: GridPoint | None = None
 
 
 @record

@@ -44,6 +44,10 @@ class Spread:
         """Half-width of the 95 % interval."""
         return self.coverage_factor * self.standard
 
+    def scaled(self, factor: float) -> Spread:
+        """The distribution of ``factor`` times the error."""
+        return Spread(variance=self.variance * factor**2, fourth=self.fourth * factor**4)
+
 
 NONE = Spread()
 

@@ -9,7 +9,9 @@ from pytest_tpf.evaluate.conditions import describe_conditions
 from pytest_tpf.evaluate.context import Context, Identity
 from pytest_tpf.evaluate.energy import describe_energy, measure_energy
 from pytest_tpf.evaluate.figures import Facts, budget_figures, derived, mandated
+from pytest_tpf.evaluate.fit import describe_fit
 from pytest_tpf.evaluate.produce import produce
+from pytest_tpf.evaluate.reach import of_the_servers
 from pytest_tpf.evaluate.service import accepted_tokens, describe_service, tally
 from pytest_tpf.judge.budgets import judge
 from pytest_tpf.markers import Marker
@@ -23,11 +25,13 @@ _SOURCES: tuple[TokenSource, ...] = ("engine", "usage", "tokenizer", "chunks", "
 
 def evaluate(observation: Observation, identity: Identity, marker: Marker, context: Context, extra: dict[str, Any]) -> TestRecord:
     """The record of what was seen; every figure that can't be known is None with its reason."""
+    context, unseen = of_the_servers(observation, context)
     measured = measure_energy(observation, context)
     service = describe_service(observation, marker)
     power = _power(observation, context)
     production, binding = produce(observation, context, measured, service, power)
     described = describe_conditions(observation, context, measured)
+    fitted = describe_fit(observation, marker.boundary, context, measured)
     facts = Facts(observation=observation, marker=marker, context=context, measured=measured, service=service, power=power, binding=binding)
     return TestRecord(
         nodeid=identity.nodeid,
@@ -45,9 +49,10 @@ def evaluate(observation: Observation, identity: Identity, marker: Marker, conte
         budgets=judge(marker, budget_figures(facts), binding, described.upper_bound),
         regression=None,
         rounds=measured.rounds,
-        warnings=(*_warnings(observation, context), *described.warnings),
+        warnings=(*unseen, *_warnings(observation, context), *described.warnings, *fitted.warnings),
         extra=extra,
         conditions=described.conditions,
+        fit=fitted.fit,
     )
 
 

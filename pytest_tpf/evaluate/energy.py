@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
+from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.service import e2e_s, requests_of, tally, tpot_s, ttft_s
 from pytest_tpf.judge.statistics import expanded_uncertainty, mean, ratio_uncertainty
@@ -32,13 +34,15 @@ class Phases:
 class Measured:
     """The energies of one observation: the counted window, its rounds, and J/token's interval at the IT boundary.
 
-    ``half_width_j``: half of the comparative 95 % interval of the counted energy (J), spread over rounds included.
+    ``half_width_j``: half of the comparative 95 % interval of the counted energy (J), spread over rounds included. ``windows`` are those
+    of the rounds.
     """
 
     counted: WindowEnergy
     device: WindowEnergy
     call: WindowEnergy
     rounds: tuple[Round, ...]
+    windows: tuple[WindowEnergy, ...]
     half_width_j: float
     device_half_width_j: float
     phases: Phases
@@ -56,6 +60,7 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
         device=counted.within(ACCELERATOR_PREFIXES),
         call=_energy(context, [observation.call]),
         rounds=tuple(_round(r, w) for r, w in zip(observation.rounds, windows, strict=True)),
+        windows=tuple(windows),
         half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
         device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(ACCELERATOR_PREFIXES)),
         phases=_phases(observation, context),
@@ -103,20 +108,32 @@ def _phases(observation: Observation, context: Context) -> Phases:
 
     They stand in the report without an interval, so each is left out where its own is wider than ``BARE``.
     """
-    generations = [g for r in observation.rounds for g in r.generations]
+    generations = sorted((g for r in observation.rounds for g in r.generations), key=lambda g: g.start_s)
     if not generations:
         return Phases(reason="no engine was observed")
-    if length_s(busy_spans(observation.rounds)) < sum(g.end_s - g.start_s for g in generations) - 1e-9:
+    if _overlap(generations):
         return Phases(reason="requests overlapped, and the joules of one can't be told from another's; tpf.fit gives J per prompt token")
-    firsts = [g.first_token_s for g in generations if g.static_batch]
+    firsts = [_first_token_s(g) for g in generations]
     known = [first_s for first_s in firsts if first_s is not None]
     if len(known) < len(generations):
         return Phases(reason="a generation's first token wasn't seen, or its requests didn't start together")
-    prefill = _bare_j(_energy(context, [(g.start_s, first_s) for g, first_s in zip(generations, known, strict=True)]))
-    decode = _bare_j(_energy(context, [(first_s, g.end_s) for g, first_s in zip(generations, known, strict=True)]))
-    is_bare = prefill is not None and decode is not None
-    reason = None if is_bare else f"an interval would be wider than {BARE:.0%} of it: too short for the meter, or it can't tell the energy"
-    return Phases(prefill_j=prefill, decode_j=decode, reason=reason)
+    prefill_j = _bare_j(_energy(context, [(g.start_s, first_s) for g, first_s in zip(generations, known, strict=True)]))
+    decode_j = _bare_j(_energy(context, [(first_s, g.end_s) for g, first_s in zip(generations, known, strict=True)]))
+    unknown = " and ".join(name for name, joules in (("prefill", prefill_j), ("decode", decode_j)) if joules is None)
+    reason = f"{unknown}: too short for the meter (the interval would be wider than {BARE:.0%}), or it can't tell the energy"
+    return Phases(prefill_j=prefill_j, decode_j=decode_j, reason=reason if unknown else None)
+
+
+def _overlap(generations: Sequence[Generation]) -> bool:
+    """Whether any of them, which are in order, began before another had ended."""
+    ends_s = itertools.accumulate((g.end_s for g in generations), max)
+    return any(later.start_s < end_s for later, end_s in zip(generations[1:], ends_s, strict=False))
+
+
+def _first_token_s(generation: Generation) -> float | None:
+    """When prefill ended, where that is one moment within the generation."""
+    first_s = generation.first_token_s
+    return first_s if first_s is not None and generation.static_batch and generation.start_s <= first_s <= generation.end_s else None
 
 
 def _bare_j(energy: WindowEnergy) -> float | None:
@@ -175,15 +192,24 @@ def _why_null(what: str, energy: WindowEnergy) -> str:
 
 def joules_at(boundary: Boundary, measured: Measured, facility: Facility) -> tuple[float | None, float, str | None]:
     """(joules, half of their 95 % interval, reason where unknown) of the counted window at ``boundary``."""
+    joules, why = window_joules(boundary, measured.counted, facility)
+    half_width_j = measured.device_half_width_j if boundary == "device" else measured.half_width_j
+    return joules, 0.0 if joules is None else half_width_j * pue_at(boundary, facility), why
+
+
+def window_joules(boundary: Boundary, window: WindowEnergy, facility: Facility) -> tuple[float | None, str | None]:
+    """(joules, reason where unknown) of one window at ``boundary``."""
     if boundary == "device":
-        device = measured.device
+        device = window.within(ACCELERATOR_PREFIXES)
         why = None if device.joules is not None else _why_null("device energy", device) if device.domains else "no accelerator was metered"
-        return device.joules, measured.device_half_width_j, why
-    it_j = measured.counted.joules
-    if it_j is None:
-        return None, 0.0, _why_null("energy", measured.counted)
-    if boundary == "it":
-        return it_j, measured.half_width_j, None
-    if facility.pue.value is None:
-        return None, 0.0, "PUE is undeclared (--tpf-facility FILE or --tpf-pue X)"
-    return it_j * facility.pue.value, measured.half_width_j * facility.pue.value, None
+        return device.joules, why
+    if window.joules is None:
+        return None, _why_null("energy", window)
+    if boundary == "facility" and facility.pue.value is None:
+        return None, "PUE is undeclared (--tpf-facility FILE or --tpf-pue X)"
+    return window.joules * pue_at(boundary, facility), None
+
+
+def pue_at(boundary: Boundary, facility: Facility) -> float:
+    """What IT energy is multiplied with: the PUE at the facility boundary (where it is declared), 1 elsewhere."""
+    return facility.pue.value or 1.0 if boundary == "facility" else 1.0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 from pytest_tpf.records import record
 
 MIN_ROUNDS = 3
 MAX_ROUNDS = 1000
+
+_Point = TypeVar("_Point")
 
 
 @record
@@ -40,3 +44,21 @@ def rounds_wanted(effort: Effort, done: int, round_s: float, spent_s: float, hal
     affordable = done + max(0, math.floor((effort.max_time_s - spent_s) / max(round_s, 1e-9)))
     needed = 2 * done if half_width is None or undecided else math.ceil(done * (half_width / effort.target_ci) ** 2)
     return max(done, min(needed, affordable, MAX_ROUNDS))
+
+
+def passes_wanted(effort: Effort, done: int, spent_s: float, half_width: float | None) -> int:
+    """How often every point of a grid should be visited in all, seen after ``done`` times: as often as rounds are made otherwise.
+
+    An even number where the user didn't fix it, as ``visiting_order`` wants it. ``half_width``: relative, of what is fitted.
+    """
+    wanted = rounds_wanted(effort, done, spent_s / max(done, 1), spent_s, half_width, undecided=False)
+    return wanted if effort.rounds is not None else wanted + wanted % 2
+
+
+def visiting_order(grid: Sequence[_Point], done: int) -> Sequence[_Point]:
+    """The order of the pass after ``done`` others: there, and back again.
+
+    Seen twice so, every point has the same mean place in time: a steady drift adds as much to each and makes no slope. What a warm-up
+    bends cancels in the slopes of a sorted grid, too, since it is alike at both ends.
+    """
+    return grid[::-1] if done % 2 else grid
