@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_tpf.records import BudgetResult, Ceiling, Conditions, DeviceState, Distribution, Goodput, TestRecord
+from pytest_tpf.records import BudgetResult, Ceiling, Conditions, DeviceState, Distribution, Fit, Goodput, TestRecord
 from pytest_tpf.report.regressions import full_lines
 from pytest_tpf.report.text import UNKNOWN, energy, number, percent, plain, shortened, si
 
@@ -35,6 +35,8 @@ def render_test(test: TestRecord, width: int = 80) -> list[str]:
     lines += [_line("", f"param {name}", value) for name, value in test.params.items()]
     for name in _SECTIONS:
         lines += ["", name, *_record(getattr(test, name), test.energy.trust, "  ")]
+    if test.fit is not None:
+        lines += _block("fit", list(_fit(test.fit, test.energy.trust)))
     lines += _block("conditions", list(_conditions(test.conditions)))
     lines += _block("budgets", [_budget(budget, test.energy.trust) for budget in test.budgets])
     lines += _block("regression", full_lines(test))
@@ -42,6 +44,30 @@ def render_test(test: TestRecord, width: int = 80) -> list[str]:
     lines += _block("warnings", list(test.warnings))
     lines += _block("extra", [f"{name}: {json.dumps(value)[:1000]}" for name, value in test.extra.items()])
     return [row for line in lines for row in _wrapped(plain(line), width)]
+
+
+def _fit(found: Fit, trust: str | None) -> Iterator[str]:
+    """Joules per token, F by prompt length, how well the model fits, and the points as they were measured."""
+
+    def joules(value: float | None) -> str:
+        return energy(value, trust, "J")
+
+    yield _line("", "boundary", found.boundary)
+    if found.reason is not None:
+        yield _line("", "no fit", found.reason)
+    ci95 = found.joules_per_output_token_ci95
+    interval = f" [{si(ci95[0], 'J')}, {si(ci95[1], 'J')}]" if ci95 else ""
+    yield _line("", "joules_per_output_token", joules(found.joules_per_output_token) + interval)
+    yield _line("", "joules_per_prompt_token", joules(found.joules_per_prompt_token))
+    for each in found.prompts:
+        yield _line("", f"F({each.prompt_tokens:.4g})", joules(each.joules))
+    yield _line("", "r2", UNKNOWN if found.r2 is None else f"{found.r2:.5f}")
+    yield _line("", "worst_relative_error", percent(found.worst_relative_error))
+    for point in found.points:
+        measured = "energy unknown" if point.joules is None else joules(point.joules)
+        fitted = "" if point.fitted_j is None else f", fitted {joules(point.fitted_j)}"
+        name = f"{point.prompt_tokens:.4g} prompt, {point.output_tokens:.4g} output tokens"
+        yield _line("", name, f"{measured}{fitted} (mean of {point.requests})")
 
 
 def _conditions(found: Conditions) -> Iterator[str]:

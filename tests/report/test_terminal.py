@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.records import Conditions
+from pytest_tpf.records import Conditions, Fit, FitPoint
 from pytest_tpf.report.columns import COLUMNS, check_table_options, sorted_tests
 from pytest_tpf.report.detail import render_test
 from pytest_tpf.report.errors import ReportError
@@ -207,6 +207,26 @@ def test_the_detail_tells_the_conditions():
     ):
         assert said in text
     assert "flags" in "\n".join(render_test(invalid_test()))
+
+
+def test_the_detail_tells_a_fit_or_why_there_is_none():
+    lines = [" ".join(line.split()) for line in render_test(measured_test(), width=120)]
+    for said in (
+        "joules_per_output_token 399 mJ [391 mJ, 407 mJ]",
+        "joules_per_prompt_token 6.64 mJ",
+        "F(128) 1.09 J",
+        "r2 0.99999",
+        "worst_relative_error 0.4%",
+        "128 prompt, 16 output tokens 7.10 J, fitted 7.08 J (mean of 24)",
+    ):
+        assert said in lines
+    lost = FitPoint(prompt_tokens=128.0, output_tokens=16.0, requests=4, joules=None)
+    unfitted = Fit(boundary="it", points=(lost,), reason="no point of the grid has a known energy")
+    lines = [" ".join(line.split()) for line in render_test(estimated_test(fit=unfitted), width=120)]
+    assert "no fit no point of the grid has a known energy" in lines
+    assert "128 prompt, 16 output tokens energy unknown (mean of 4)" in lines
+    assert "fit" in lines
+    assert "fit" not in render_test(measured_test(fit=None))
 
 
 def test_doubts_are_counted_below_the_table():
