@@ -16,7 +16,7 @@ from pytest_tpf.engines._local_model import LocalModels, Served
 from pytest_tpf.engines._reply import Reply
 from pytest_tpf.engines.intent import intended_s
 from pytest_tpf.engines.protocol import Generation, Request, Sink
-from pytest_tpf.records import TokenSource, record
+from pytest_tpf.records import Model, TokenSource, record
 
 _DONE = "[DONE]"
 _AS_CHUNKS = (
@@ -24,6 +24,8 @@ _AS_CHUNKS = (
     "give --tpf-tokenizer DIR"
 )
 _NOT_COUNTED = "{engine}: a reply's tokens could not be counted ({why}); count them with tpf.count(output_tokens=...)"
+_UNREAD = "nobody read it, or past the client"
+_NO_USAGE = "the server sent no usage, and no tokenizer is at hand"
 
 
 @record
@@ -37,7 +39,8 @@ class Tokens:
 class ApiCall:
     """What is learnt of one call while it is under way; it ends once, whatever ends it. Instants are ``time.perf_counter()`` seconds.
 
-    ``hides_usage``: the chunk that holds nothing but usage is kept from the caller, who didn't ask for it.
+    ``hides_usage``: the chunk that holds nothing but usage is kept from the caller, who didn't ask for it. ``is_reading``: the wire is
+    waited for now. ``reader``: the thread that began to read the reply.
     """
 
     def __init__(
@@ -45,30 +48,31 @@ class ApiCall:
         *,
         engine: str,
         endpoint: str | None,
-        asked_model: Any,
+        asked_model: str | None,
         is_stream: bool,
         models: LocalModels,
         sink: Sink,
         ended: Callable[[ApiCall], None],
     ) -> None:
         self.endpoint, self.is_stream = endpoint, is_stream
-        self.hides_usage = self.was_refused = False
-        self.response: Any = None
+        self.hides_usage = self.was_refused = self.is_reading = False
+        self.reader: int | None = None
         self._engine, self._models, self._sink, self._ended = engine, models, sink, ended
-        self._asked_model = asked_model if isinstance(asked_model, str) else None
+        self._asked_model = asked_model
         self._reply = Reply()
-        self._failed = self._was_read = self._is_over = False
-        self._lock = threading.Lock()
+        self._failed = False
+        self._over = threading.Lock()  # taken by whoever ends it, and kept; the garbage collector may, so nobody may wait for it
         self._intended_s = intended_s()
         self._start_s = time.perf_counter()
 
-    def restart(self) -> None:
-        """The server refused the request at once, and it is sent again."""
+    def ask_again(self) -> None:
+        """The server refused to tell usage, and the request is sent as the caller made it: the call begins now."""
+        self.hides_usage, self.was_refused = False, True
         self._start_s = time.perf_counter()
 
     @contextmanager
     def under_way(self, current: ContextVar[Any]) -> Iterator[None]:
-        """Around the request: a reply in one piece has ended with it, and so has a call that failed."""
+        """Around the request: a call that fails has ended with it."""
         token = current.set(self)
         try:
             yield
@@ -78,24 +82,15 @@ class ApiCall:
             raise
         finally:
             current.reset(token)
-        if not self.is_stream:
-            self._whole()
-
-    def _whole(self) -> None:
-        """The body has been read, unless the caller wants to read it in pieces: then there is nothing to count by."""
-        at_s = time.perf_counter()
-        if getattr(self.response, "is_stream_consumed", False):
-            with contextlib.suppress(ValueError):  # no JSON: nothing is counted, and that is said
-                self._reply.whole(self.response.json(), at_s)
-        self.end(at_s)
 
     @contextmanager
     def streamed(self) -> Iterator[None]:
-        """Around the events of a stream, read to the end or not."""
-        self._was_read = True
+        """Around the reading of a reply, to the end or not."""
+        self.reader, self.is_reading = threading.get_ident(), True
         try:
             yield
         finally:
+            self.is_reading = False
             self.end()
 
     def take(self, text: str, at_s: float) -> bool:
@@ -105,27 +100,42 @@ class ApiCall:
             return True
         try:
             data = json.loads(text)
-        except ValueError:
+            self._reply.chunk(data, at_s)
+        except (ValueError, RecursionError):
             return True  # the client will say so
-        self._reply.chunk(data, at_s)
-        return not (self.hides_usage and isinstance(data, dict) and data.get("usage") and data.get("choices") == [])
+        if not isinstance(data, dict):
+            return True
+        if data.get("error"):  # the client raises it
+            self.end(at_s)
+        return not (self.hides_usage and data.get("usage") and data.get("choices") == [])
+
+    def whole(self, content: bytes, at_s: float) -> None:
+        """Take a reply that came in one piece, and end the call. What is no JSON counts nothing, and that is said."""
+        with contextlib.suppress(ValueError, RecursionError):
+            self._reply.whole(json.loads(content), at_s)
+        self.end(at_s)
 
     def end(self, at_s: float | None = None) -> None:
         """The call is over: tell of it, once."""
-        with self._lock:
-            if self._is_over:
-                return
-            self._is_over = True
+        if not self._over.acquire(blocking=False):
+            return
         self._ended(self)
-        self._sink(self._generation(time.perf_counter() if at_s is None else at_s))
+        end_s = time.perf_counter() if at_s is None else at_s
+        try:
+            generation = self._generation(end_s)
+        except Exception as error:  # an exotic reply must not fail a test for being observed: it is said, and nothing is counted
+            generation = self._described(Served(model=Model(name=self._asked_model)), None, end_s, why=f"{type(error).__name__}: {error}")
+        self._sink(generation)
 
     def _generation(self, end_s: float) -> Generation:
-        reply, here = self._reply, self.endpoint is not None and is_here(self.endpoint)
-        served = self._models(reply.model or self._asked_model, here)
+        here = self.endpoint is not None and is_here(self.endpoint)
+        served = self._models(self._reply.model or self._asked_model, here)
         tokens = Tokens(output=0, source="usage") if self._failed else self._tokens(served)
+        return self._described(served, tokens, end_s, why=_UNREAD if self._reply.last_s is None else _NO_USAGE)
+
+    def _described(self, served: Served, tokens: Tokens | None, end_s: float, *, why: str) -> Generation:
         notes: tuple[str, ...] = ()
         if tokens is None:
-            why = "nobody read it, or past the client" if reply.last_s is None else "the server sent no usage, and no tokenizer is at hand"
             notes = (_NOT_COUNTED.format(engine=self._engine, why=why),)
         elif tokens.source == "chunks" and tokens.output:
             notes = (_AS_CHUNKS.format(engine=self._engine),)
@@ -136,8 +146,8 @@ class ApiCall:
             end_s=end_s,
             requests=() if tokens is None else (self._request(tokens.output, end_s),),
             token_source="chunks" if tokens is None else tokens.source,
-            first_token_s=reply.first_token_s,
-            static_batch=reply.sequences <= 1,
+            first_token_s=self._reply.first_token_s,
+            static_batch=self._reply.sequences <= 1,
             config=served.config,
             endpoint=self.endpoint,
             notes=notes,
@@ -146,11 +156,11 @@ class ApiCall:
     def _tokens(self, served: Served) -> Tokens | None:
         """What the server says, else what a tokenizer says, else chunks; None where there is nothing to count."""
         reply = self._reply
-        if reply.usage is not None and (reply.usage.output_tokens or not reply.text):
+        if reply.usage is not None and (reply.usage.output_tokens or not reply.texts):
             return Tokens(output=reply.usage.output_tokens, source="usage")
-        if served.count is not None and reply.last_s is not None:
-            return Tokens(output=served.count(reply.text), source="tokenizer")
-        if self.is_stream and self._was_read:
+        if reply.last_s is not None and (counted := served.count(reply.texts)) is not None:
+            return Tokens(output=counted, source="tokenizer")
+        if self.is_stream and self.reader is not None:
             return Tokens(output=len(reply.chunk_times_s), source="chunks")
         return None
 
@@ -158,7 +168,7 @@ class ApiCall:
         reply, usage = self._reply, self._reply.usage
         return Request(
             start_s=self._start_s,
-            end_s=reply.last_s or end_s,
+            end_s=end_s if reply.last_s is None else reply.last_s,
             prompt_tokens=usage.prompt_tokens if usage else None,
             output_tokens=output_tokens,
             first_token_s=reply.first_token_s,

@@ -5,23 +5,47 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pytest_tpf.engines._describe import digest_of, quantization_of
 from pytest_tpf.records import Model, record
 
-Count = Callable[[str], int]
+
+class Counter:
+    """Counts tokens with a tokenizer (a folder or a ``tokenizer.json``), which is loaded when the first text is counted: that takes time,
+    and most servers count themselves.
+    """
+
+    def __init__(self, place: str | Path | None = None) -> None:
+        self._place = place
+
+    def __call__(self, texts: Sequence[str]) -> int | None:
+        """Their tokens as generated: without the special tokens that a prompt would be given; None where no tokenizer is at hand."""
+        if self._tokenizer is None:
+            return None
+        return sum(len(self._tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        if self._place is None:
+            return None
+        file = Path(self._place) / "tokenizer.json" if os.path.isdir(self._place) else Path(self._place)
+        try:
+            return importlib.import_module("tokenizers").Tokenizer.from_file(str(file))
+        except Exception:  # not installed, not there, or none: the next best count is taken, and the report says which
+            return None
 
 
 @record
 class Served:
-    """A served model: what it is, its configuration where that is known, and how to count its tokens where a tokenizer is at hand."""
+    """A served model: what it is, its configuration where that is known, and what counts its tokens."""
 
     model: Model
     config: Mapping[str, Any] | None = None
-    count: Count | None = None
+    count: Counter = Counter()
 
 
 class LocalModels:
@@ -41,7 +65,7 @@ class LocalModels:
     def _look_up(self, name: str | None, is_here: bool) -> Served:
         folder = _folder(name) if is_here and name else None
         config = _config(folder) if folder else None
-        count = _counter(self._tokenizer or folder)
+        count = Counter(self._tokenizer or folder)
         if folder is None or config is None:
             return Served(model=Model(name=name), count=count)
         dtype = config.get("dtype") or config.get("torch_dtype")
@@ -67,15 +91,3 @@ def _config(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _counter(place: str | Path | None) -> Count | None:
-    """Counts the tokens of a text as generated: without the special tokens that a prompt would be given."""
-    if place is None:
-        return None
-    file = Path(place) / "tokenizer.json" if os.path.isdir(place) else Path(place)
-    try:
-        tokenizer = importlib.import_module("tokenizers").Tokenizer.from_file(str(file))
-    except Exception:  # not installed, not there, or none: the next best count is taken, and the report says which
-        return None
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -13,6 +13,7 @@ from pytest_tpf.records import record
 
 _ENDINGS = ("response.completed", "response.incomplete")  # an incomplete one says why it ended, as finish_reason=length does
 _STATES = ("completed", "incomplete")
+_ENVELOPES = ("response", "x_groq")  # what else of an event may hold usage
 
 
 @record
@@ -29,7 +30,7 @@ class Reply:
     """Collects one reply. Instants are the caller's clock (s).
 
     ``first_token_s``: when anything generated first arrived, in whichever channel (text, reasoning, a refusal, a tool's arguments).
-    ``last_s``: when the last token or the finish reason did. ``text``: everything generated. ``usage``: the last one sent.
+    ``last_s``: when the last token or the finish reason did. ``usage``: the last one sent.
     """
 
     def __init__(self) -> None:
@@ -37,8 +38,7 @@ class Reply:
         self.usage: Usage | None = None
         self.chunk_times_s: list[float] = []
         self.last_s: float | None = None
-        self._parts: list[str] = []
-        self._begun: set[int] = set()
+        self._parts: dict[int, list[str]] = {}
         self._finished: set[int] = set()
 
     @property
@@ -47,19 +47,19 @@ class Reply:
         return self.chunk_times_s[0] if self.chunk_times_s else None
 
     @property
-    def text(self) -> str:
-        """What was generated, all channels."""
-        return "".join(self._parts)
+    def texts(self) -> list[str]:
+        """What was generated, all channels, for each sequence that has begun."""
+        return ["".join(parts) for parts in self._parts.values()]
 
     @property
     def sequences(self) -> int:
         """How many sequences were seen."""
-        return len(self._begun | self._finished)
+        return len(self._parts.keys() | self._finished)
 
     @property
     def complete(self) -> bool:
         """Whether every sequence gave the reason why it ended."""
-        return bool(self._finished) and self._begun <= self._finished
+        return bool(self._finished) and self._parts.keys() <= self._finished
 
     def chunk(self, data: Any, at_s: float) -> None:
         """Take one event of a stream, as parsed JSON."""
@@ -79,19 +79,25 @@ class Reply:
             return
         self._head(data)
         self._choices(data, "message")
-        for number, item in enumerate(_mappings(data.get("output"))):
-            self._generated(number, _texts(item))
-        if data.get("object") == "response":
-            self._begun.add(0)
-            self._finished |= self._begun if data.get("status") in _STATES else set()
+        for item in _mappings(data.get("output")):
+            self._generated(0, _texts(item))
+        if data.get("object") == "response" and data.get("status") in _STATES:
+            self._finished.add(0)
         self.last_s = at_s
 
     def _head(self, data: Mapping[str, Any]) -> None:
-        inner = data.get("response")
-        for source in (data, inner if isinstance(inner, Mapping) else {}):
-            if isinstance(source.get("model"), str):
-                self.model = source["model"]
-            self.usage = usage_of(source.get("usage")) or self.usage
+        """What stands beside the output: the model's name, and usage in one of the places where servers put it."""
+        model = data.get("model")
+        if isinstance(model, str):
+            self.model = model
+        self._note_usage(data.get("usage"))
+        for name in _ENVELOPES:
+            if isinstance(inner := data.get(name), Mapping):
+                self._head(inner)
+
+    def _note_usage(self, found: Any) -> None:
+        if found:
+            self.usage = usage_of(found) or self.usage
 
     def _choices(self, data: Mapping[str, Any], key: str) -> tuple[bool, bool]:
         """(whether anything was generated, whether a sequence ended). ``key`` holds what was generated: ``delta`` or ``message``."""
@@ -100,24 +106,25 @@ class Reply:
             index = choice.get("index")
             number = index if isinstance(index, int) else place
             generated |= self._generated(number, [choice.get("text"), *_texts(choice.get(key))])
+            self._note_usage(choice.get("usage"))
             if choice.get("finish_reason"):
                 self._finished.add(number)
                 ended = True
         return generated, ended
 
     def _event(self, data: Mapping[str, Any]) -> tuple[bool, bool]:
+        """An event of the responses API, whose items are one sequence; audio is no text, and its transcript comes beside it."""
         kind = str(data["type"])
-        generated = kind.endswith(".delta") and self._generated(0, [data.get("delta")])
+        is_text = kind.endswith(".delta") and not kind.endswith("audio.delta")
         ended = kind in _ENDINGS
         if ended:
-            self._finished |= self._begun or {0}
-        return generated, ended
+            self._finished.add(0)
+        return is_text and self._generated(0, [data.get("delta")]), ended
 
     def _generated(self, number: int, texts: Sequence[Any]) -> bool:
         found = [text for text in texts if isinstance(text, str) and text]
         if found:
-            self._begun.add(number)
-            self._parts += found
+            self._parts.setdefault(number, []).extend(found)
         return bool(found)
 
 
@@ -151,7 +158,7 @@ def _texts(found: Any) -> list[Any]:
     """Every text in a delta, a message or an output item, once: some servers send reasoning under two names."""
     if not isinstance(found, Mapping):
         return []
-    twice = {"reasoning_details"} | ({"reasoning_content"} if found.get("reasoning") else set())
+    twice = {"reasoning_details", "thinking_blocks"} | ({"reasoning_content"} if found.get("reasoning") else set())
     return list(_leaves({name: value for name, value in found.items() if name not in twice}))
 
 

@@ -1,0 +1,90 @@
+"""What the ``openai`` client reads of one reply, passed on to it as it was and shown to the call that the reply belongs to.
+
+Everything here is put in front of a method of one object (a response, a stream), so it stays with that object for as long as it is read.
+``is_reading`` of the call is True while the wire is waited for: whoever closes the response then is the client, at the end of the body,
+and not a caller who has seen enough.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from pytest_tpf.engines._api_call import ApiCall
+
+
+def listen(call: ApiCall, response: Any) -> None:
+    """A response has arrived for ``call``: it is taken whole, or what will be read of it is seen, and when it is closed."""
+    if response.is_stream_consumed and not call.is_stream:
+        call.whole(response.content, time.perf_counter())
+        return
+    response.close = _closing(call, response.close)
+    response.aclose = _async_closing(call, response.aclose)
+    if not call.is_stream:
+        response.iter_bytes = functools.partial(_body, call, response.iter_bytes)
+        response.aiter_bytes = functools.partial(_async_body, call, response.aiter_bytes)
+
+
+def events(call: ApiCall, original: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """The events of a stream, without the one that the caller didn't ask for."""
+    with call.streamed():
+        for event in original():
+            if call.take(event.data, time.perf_counter()):
+                call.is_reading = False
+                yield event
+                call.is_reading = True
+
+
+async def async_events(call: ApiCall, original: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    """As ``events``."""
+    with call.streamed():
+        async for event in original():
+            if call.take(event.data, time.perf_counter()):
+                call.is_reading = False
+                yield event
+                call.is_reading = True
+
+
+def _body(call: ApiCall, original: Callable[..., Iterator[bytes]], *args: Any, **kwargs: Any) -> Iterator[bytes]:
+    """The bytes of a reply in one piece, which the caller reads when it likes."""
+    parts = []
+    with call.streamed():
+        for part in original(*args, **kwargs):
+            parts.append(part)
+            call.is_reading = False
+            yield part
+            call.is_reading = True
+        call.whole(b"".join(parts), time.perf_counter())
+
+
+async def _async_body(call: ApiCall, original: Callable[..., AsyncIterator[bytes]], *args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+    parts = []
+    with call.streamed():
+        async for part in original(*args, **kwargs):
+            parts.append(part)
+            call.is_reading = False
+            yield part
+            call.is_reading = True
+        call.whole(b"".join(parts), time.perf_counter())
+
+
+def _closing(call: ApiCall, original: Callable[[], None]) -> Callable[[], None]:
+    @functools.wraps(original)
+    def close() -> None:
+        if not call.is_reading:
+            call.end()
+        original()
+
+    return close
+
+
+def _async_closing(call: ApiCall, original: Callable[[], Any]) -> Callable[[], Any]:
+    @functools.wraps(original)
+    async def aclose() -> None:
+        if not call.is_reading:
+            call.end()
+        await original()
+
+    return aclose
