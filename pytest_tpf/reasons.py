@@ -39,6 +39,12 @@ REASONS: tuple[Reason, ...] = (
         "The warnings of the test name that process. Run again once it has ended, or run one after the other.",
     ),
     Reason(
+        "server_not_metered",
+        "A server generated, and no meter here sees it: the joules that were read are the client's, and say nothing of its tokens.",
+        "The warnings of the test say where it is. Start it from a fixture, name its process with `--tpf-watch PID`, or meter its machine "
+        "with `--tpf-meter prometheus` or `replay`.",
+    ),
+    Reason(
         "not_bracketed",
         "The meter gave no reading before the window's start or none after its end.",
         "Look at the warnings of the test: a counter stopped, or was slow to answer. Run again; make the window longer.",
@@ -101,6 +107,13 @@ REASONS: tuple[Reason, ...] = (
 )
 
 FLAGS: tuple[Reason, ...] = (
+    Reason(
+        "client_late",
+        "With more than 5 % of a load's requests, the client sent them, or read the reply, later than it should have by more than 10 % of "
+        "their time to first token. Times and goodput are null: they would be the client's.",
+        "Send fewer at a time, warm up (`warmup=1`), keep the event loop free of other work, give the client a core of its own; or send "
+        "from another machine and `tpf import` the result.",
+    ),
     Reason(
         "warming_up",
         "The first counted rounds differ from the rest by more than chance explains and more than 2 %.",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pytest_tpf.engines.protocol import Engine
+from pytest_tpf.engines.protocol import Engine, Generation
 from pytest_tpf.engines.registry import load_engines, observing
 from pytest_tpf.evaluate import evaluate
 from pytest_tpf.evaluate.context import Context, Identity, IdlePower
@@ -34,6 +34,7 @@ from pytest_tpf.production.calibration import Calibration, cpu_key, gpu_key, loa
 from pytest_tpf.records import Facility, TestRecord
 from pytest_tpf.report.environment import fingerprint_here, imported_software
 from pytest_tpf.runfacts import RunFacts
+from pytest_tpf.servers import Servers
 
 if TYPE_CHECKING:
     from pytest_tpf.comparing import Comparing
@@ -57,7 +58,9 @@ class Session:
         self._comparing = comparing
         self._facility = facility
         self._engines = list({engine.name: engine for engine in (*load_engines(settings.tokenizer), *extra_engines)}.values())
-        self._sampler = Sampler(settings.meter, _meter_options(settings))
+        self._sampler = Sampler(settings.meter, options := _meter_options(settings))
+        self._roots = options.roots
+        self._servers = Servers(self._roots)
         self._no_meter: str | None = None
         self._idle = IdleWatch(self._measure_idle)
         self._was_contended = False
@@ -134,8 +137,14 @@ class Session:
                 unlocked=tuple(f"{shared[device]} could be measured by others meanwhile: {why}" for device, why in turn.unlocked.items()),
                 notes=_notes_on(turn, shared, limit_s),
             )
+            self._servers = servers = Servers(self._roots)
+
+            def take(generation: Generation) -> None:
+                servers.note(generation)
+                measurement.ledger.add_generation(generation)
+
             try:
-                with observing(self._engines, measurement.ledger.add_generation):
+                with observing(self._engines, take):
                     yield
             finally:
                 self._sampler.rest()
@@ -236,6 +245,7 @@ class Session:
             operations_threshold=self._settings.operations_threshold,
             recording=recording,
             contended=contended,
+            servers=self._servers.known,
             no_meter=self._no_meter,
             surroundings=surroundings,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_tpf.measure.reach import Server
 from pytest_tpf.measure.trace import Recording
 from pytest_tpf.observation import Surroundings
 from pytest_tpf.production.calibration import Calibration
@@ -26,6 +27,7 @@ class Context:
     """The run's facts. ``recording`` is None, with ``no_meter`` saying why, where nothing could be metered.
 
     ``contended``: domains that another process was measuring meanwhile: their joules are not this test's alone, so they are unknown.
+    ``servers``: where those are that were heard from.
     """
 
     facility: Facility
@@ -37,6 +39,7 @@ class Context:
     recording: Recording | None
     contended: tuple[str, ...] = ()
     no_meter: str | None = None
+    servers: tuple[Server, ...] = ()
     surroundings: Surroundings = Surroundings()
 
 

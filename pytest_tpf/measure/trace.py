@@ -68,10 +68,14 @@ class Trace:
 
 @record
 class Recording:
-    """What the sampler recorded around a window: one trace a channel, and the devices' slow evidence."""
+    """What the sampler recorded around a window: one trace a channel, and the devices' slow evidence.
+
+    ``unreached``: domains whose joules are not those of what generated, so that they say nothing of it.
+    """
 
     traces: tuple[Trace, ...]
     statuses: tuple[Status, ...] = ()
+    unreached: tuple[str, ...] = ()
 
 
 def merged_spans(spans: Iterable[Span]) -> tuple[Span, ...]:

@@ -67,14 +67,16 @@ class WindowEnergy:
 
 
 CONTENDED = DomainEnergy(joules=None, spread=None, gain_uncertainty_j=None, reasons=("contended",))
+UNREACHED = DomainEnergy(joules=None, spread=None, gain_uncertainty_j=None, reasons=("server_not_metered",))
 
 
 def window_energy(recording: Recording, spans: Sequence[Span], contended: Sequence[str] = ()) -> WindowEnergy:
-    """The energy of ``spans`` in every metered domain of the recording; that of ``contended`` domains is unknown."""
+    """The energy of ``spans`` in every metered domain of the recording; that of ``contended`` and of unreached domains is unknown."""
     traces = [trace for trace in recording.traces if trace.channel.energy]
+    withheld = dict.fromkeys(contended, CONTENDED) | dict.fromkeys(recording.unreached, UNREACHED)
     trusts = {trace.channel.trust for trace in traces}
     return WindowEnergy(
-        domains={t.channel.domain: CONTENDED if t.channel.domain in contended else energy_of_spans(t, spans) for t in traces},
+        domains={t.channel.domain: withheld.get(t.channel.domain) or energy_of_spans(t, spans) for t in traces},
         trust=next((trust for trust in _TRUST_ORDER if trust in trusts), None),
         method="+".join(dict.fromkeys(trace.channel.method for trace in traces)) or None,
     )
