@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_tpf.codec import as_dict, from_dict
@@ -54,9 +55,69 @@ def test_prefill_and_decode_split_at_the_first_token():
     assert found.energy.decode_j == pytest.approx(3 * WATTS)
 
 
-def test_concurrent_generations_have_no_common_split():
-    found = record(observation(one_round(0, 10, generation(2, 6), generation(3, 7))))
+def test_a_split_that_is_known_has_no_reason():
+    assert record(observation(one_round(0, 10, generation(2, 6, first_s=3), generation(6, 9, first_s=7)))).energy.phases_reason is None
+
+
+@pytest.mark.parametrize(
+    ("generations", "why"),
+    [
+        ((generation(2, 6), generation(3, 7)), "requests overlapped"),
+        ((generation(3, 4), generation(2, 9), generation(6, 7)), "requests overlapped"),
+        ((generation(2, 6, static_batch=False),), "its requests didn't start together"),
+        ((generation(2, 6), dataclasses.replace(generation(7, 9), first_token_s=None)), "first token wasn't seen"),
+        ((generation(2, 6, first_s=6.5),), "first token wasn't seen"),
+        ((), "no engine was observed"),
+    ],
+)
+def test_where_prefill_and_decode_have_no_common_split_it_is_said(generations, why):
+    found = record(observation(one_round(0, 10, *generations, declared=(Counts(output_tokens=1),))))
     assert (found.energy.prefill_j, found.energy.decode_j) == (None, None)
+    assert why in found.energy.phases_reason
+    assert found.energy.it_j == pytest.approx(10 * WATTS)
+
+
+def test_a_phase_too_short_for_the_meter_is_named_and_costs_not_the_other():
+    found = record(observation(one_round(0, 10, generation(2, 6, first_s=2.03))))  # within a refresh
+    assert (found.energy.prefill_j, found.energy.decode_j) == (None, pytest.approx(3.97 * WATTS))
+    assert found.energy.phases_reason.startswith("prefill: too short for the meter")
+    found = record(observation(one_round(0, 10, generation(2, 6, (1,), first_s=6))))
+    assert (found.energy.prefill_j, found.energy.decode_j) == (pytest.approx(4 * WATTS), None)
+    assert found.energy.phases_reason.startswith("decode: ")
+
+
+def test_without_energy_the_phases_have_that_reason():
+    ctx = dataclasses.replace(context(), recording=None, no_meter="no meter here")
+    assert record(observation(one_round(0, 10, generation(2, 6))), ctx=ctx).energy.phases_reason == "energy is unknown"
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.floats(0.0, 100.0), st.floats(0.5, 20.0)), min_size=2, max_size=8))
+def test_phases_are_split_exactly_where_no_two_generations_shared_a_moment(spans):
+    calls = [generation(start, start + length) for start, length in spans]
+    shared = any(a.start_s < b.end_s and b.start_s < a.end_s for a, b in itertools.combinations(calls, 2))
+    found = record(observation(one_round(0, 130, *calls))).energy
+    assert ("overlapped" in (found.phases_reason or "")) == shared
+    if not shared and found.phases_reason is None:
+        assert found.prefill_j + found.decode_j == pytest.approx(WATTS * sum(length for _, length in spans))
+
+
+def test_the_idle_share_is_what_the_idle_machine_would_have_used():
+    found = record(observation(one_round(0, 10, generation(2, 6)))).energy
+    assert found.idle_share == pytest.approx(0.2)
+    assert found.idle_share == pytest.approx(1 - found.net_j / found.it_j)
+    seen = observation(one_round(0, 10, generation(2, 6)), drawn=False)
+    assert record(seen).energy.idle_share == pytest.approx(0.2)  # of the spans that count, not of the call
+    assert record(seen, ctx=context(idle_w=150.0)).energy.idle_share == pytest.approx(1.5)  # told, not clamped, as net is
+
+
+@pytest.mark.parametrize(
+    "ctx",
+    [context(idle_w=None), context(trace(watts=0.0)), dataclasses.replace(context(), recording=None)],
+    ids=["idle unknown", "no energy used", "no meter"],
+)
+def test_the_idle_share_is_unknown_where_either_energy_is(ctx):
+    assert record(observation(one_round(0, 10, generation(2, 6))), ctx=ctx).energy.idle_share is None
 
 
 @given(st.lists(st.tuples(st.floats(0.5, 5), st.integers(1, 50)), min_size=1, max_size=6))
