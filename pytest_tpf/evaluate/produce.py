@@ -9,6 +9,7 @@ from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured
 from pytest_tpf.evaluate.service import tally
 from pytest_tpf.measure.power import power_stats
+from pytest_tpf.measure.trace import merged_spans
 from pytest_tpf.measure.window import ACCELERATOR_PREFIXES
 from pytest_tpf.observation import Observation, busy_spans, counted_spans, length_s
 from pytest_tpf.production.binding import evaluate
@@ -18,6 +19,9 @@ from pytest_tpf.production.inputs import Figure, ProductionInputs, best_figure
 from pytest_tpf.production.peaks import find_peak
 from pytest_tpf.production.shapes import CostUnknown
 from pytest_tpf.records import Accelerator, BindingConstraint, Power, Production, Service
+
+_UNKNOWN_BATCH = "several requests were under way at a time, and how the server batched them isn't known"
+_OVERLAP_S = 1e-9  # less is the rounding of sums
 
 
 def produce(
@@ -69,7 +73,16 @@ def _costs(generations: Sequence[Generation]) -> tuple[Figure, Figure]:
     except CostUnknown as unknown:
         reason = str(unknown)
         return Figure(value=None, reason=reason), Figure(value=None, reason=reason)
+    if _batch_is_the_servers(generations):
+        return Figure(value=cost.flops_per_token), Figure(value=None, reason=_UNKNOWN_BATCH)
     return Figure(value=cost.flops_per_token), Figure(value=cost.bytes_per_token, reason=cost.bytes_reason)
+
+
+def _batch_is_the_servers(generations: Sequence[Generation]) -> bool:
+    """Whether several requests were under way at a time, and a server decided how many of them share a reading of the weights."""
+    spans = [(g.start_s, g.end_s) for g in generations]
+    overlapped_s = sum(end - start for start, end in spans) - length_s(merged_spans(spans))
+    return any(g.endpoint for g in generations) and overlapped_s > _OVERLAP_S
 
 
 def _cost(generations: Sequence[Generation]) -> WorkloadCost:
@@ -88,7 +101,8 @@ def _cost(generations: Sequence[Generation]) -> WorkloadCost:
 def _peaks(generations: Sequence[Generation], context: Context) -> tuple[Figure, Figure]:
     """K_eff (FLOP/s) at the model's dtype and memory bandwidth (bytes/s) of the device that generated."""
     if not generations or generations[0].device is None:
-        why = Figure(value=None, reason="the device that generated isn't known")
+        whose = "of a server" if generations and generations[0].endpoint else "that generated"
+        why = Figure(value=None, reason=f"the device {whose} isn't known")
         return why, why
     device, dtype = generations[0].device, generations[0].model.dtype or "unknown"
     accelerator = _accelerator(device, context.accelerators)
