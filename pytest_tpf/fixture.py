@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +60,32 @@ class Tpf:
         driven = _drive_async(visits, call) if _is_async(fn) else _drive(visits, call)
         return _then(driven, lambda: self.result.fit) if inspect.isawaitable(driven) else self.result.fit
 
+    def load(
+        self,
+        requests: Iterable[Any],
+        send: Callable[[Any], Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        rate: float | None = None,
+        arrival: str = "poisson",
+        seed: int = 0,
+        max_in_flight: int | None = None,
+    ) -> Any:
+        """Send ``requests`` and return their replies in order; a request that raised has its exception there, and the others go on.
+
+        ``concurrency=N`` keeps N under way (closed loop). ``rate=R`` sends R a second (open loop), whatever the server does: at random
+        moments drawn from ``seed`` (``arrival="poisson"``) or evenly (``"constant"``), never more than ``max_in_flight`` at a time.
+        Times count from when a request was to be sent. Requests are called without arguments, or handed to ``send``: functions in
+        threads; coroutine functions in the running loop, and then there is something to await. The marker's ``warmup`` (0 unless it says
+        so) and ``rounds`` (1) repeat the list. Raises the first exception where every request failed.
+        """
+        from pytest_tpf.load.driving import measured
+        from pytest_tpf.load.plan import prepare
+
+        self._claim()
+        job = prepare(requests, send, concurrency=concurrency, rate=rate, arrival=arrival, seed=seed, max_in_flight=max_in_flight)
+        return measured(job, self._measurement.runs(self._progress), self._measurement.keep)
+
     @contextmanager
     def measure(self, name: str | None = None) -> Iterator[Window]:
         """A window drawn by hand: each is one round of this test, one inside another is part of it.
@@ -106,7 +132,7 @@ class Tpf:
 
     def _claim(self) -> None:
         if self._measurement.drawn:
-            _usage("tpf(...), tpf.fit(...) or tpf.measure() was already used in this test: one test is one measurement")
+            _usage("tpf(...), tpf.load(...), tpf.fit(...) or tpf.measure() was already used in this test: one test is one measurement")
 
 
 class OffTpf:
@@ -125,6 +151,25 @@ class OffTpf:
         todo = iter(calls)
         driven = _drive((None for _ in calls), lambda: next(todo)())
         return _then(driven, OffFit) if inspect.isawaitable(driven) else OffFit()
+
+    def load(
+        self,
+        requests: Iterable[Any],
+        send: Callable[[Any], Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        rate: float | None = None,
+        arrival: str = "poisson",
+        seed: int = 0,
+        max_in_flight: int | None = None,
+    ) -> Any:
+        """Send the requests one after the other; replies and exceptions come back as they would."""
+        from pytest_tpf.load.driving import straight_through
+        from pytest_tpf.load.plan import prepare
+
+        return straight_through(
+            prepare(requests, send, concurrency=concurrency, rate=rate, arrival=arrival, seed=seed, max_in_flight=max_in_flight)
+        )
 
     @contextmanager
     def measure(self, name: str | None = None) -> Iterator[Window]:

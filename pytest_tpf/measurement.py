@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_tpf.judge.budgets import is_undecided
 from pytest_tpf.judge.steady import changing_head
+from pytest_tpf.load.seen import LoadRun, linked
 from pytest_tpf.measure.rounds import Effort, calls_per_round, passes_wanted, rounds_wanted, visiting_order
-from pytest_tpf.observation import GridPoint, Ledger, MeasuredRound, Observation, Quality, Surroundings, tokens_of
+from pytest_tpf.observation import Counts, GridPoint, Ledger, MeasuredRound, Observation, Quality, Surroundings, tokens_of
 
 if TYPE_CHECKING:
     from pytest_tpf.engines.protocol import Generation
@@ -56,6 +57,7 @@ class Measurement:
         self.params: dict[str, str] = {}
         self.drawn = False
         self.point: GridPoint | None = None
+        self._load_run: LoadRun | None = None
         self._open_windows, self._window_start_s = 0, 0.0
         self.contended: tuple[str, ...] = ()
         self.surroundings = Surroundings()
@@ -210,6 +212,30 @@ class Measurement:
         half_width = (ci95[1] - ci95[0]) / 2 / beta_j if ci95 and beta_j and beta_j > 0 else None
         return passes_wanted(self.effort, done, spent_s, half_width)
 
+    def runs(self, progress: Progress) -> Generator[None, None, None]:
+        """Yields each time the list of a load must be run once: the marker's warm-ups, and its rounds (one, unless it says more).
+
+        Closed early (every request failed, or the run was ended), the round under way is kept. ``keep`` says how a run went.
+        """
+        rounds = self.marker.rounds or 1
+        self.drawn, self._is_repeated = True, rounds > 1
+        for _ in range(self.marker.warmup or 0):
+            self._open_round()
+            yield
+            self._bench.synchronize()
+            self._warmup_rounds += 1
+            self._warmup.append(self._taken()[1])
+        self.ledger.take()
+        for done in range(1, rounds + 1):
+            yield from self._round()
+            progress(None, done, rounds)
+        if rounds > 1:
+            yield from self._once_more(progress)
+
+    def keep(self, run: LoadRun) -> None:
+        """How the run of a load went that is now over."""
+        self._load_run = run
+
     def _once_more(self, progress: Progress) -> Generator[None, None, None]:
         """As many rounds again, where somebody asks for them."""
         first = len(self._rounds)
@@ -299,7 +325,18 @@ class Measurement:
     def _close_round(self, start_s: float, calls: int) -> None:
         self._bench.synchronize()
         end_s = time.perf_counter()
-        generations, declared = self.ledger.take()
+        load, generations, declared = self._taken()
         self._rounds.append(
-            MeasuredRound(start_s=start_s, end_s=end_s, calls=calls, generations=generations, declared=declared, point=self.point)
+            MeasuredRound(
+                start_s=start_s, end_s=end_s, calls=calls, generations=generations, declared=declared, point=self.point, load=load
+            )
         )
+
+    def _taken(self) -> tuple[LoadRun | None, tuple[Generation, ...], tuple[Counts, ...]]:
+        """What was seen since the last time; what was seen of a load's requests goes to them."""
+        (generations, declared), run = self.ledger.take(), self._load_run
+        if run is None:
+            return None, generations, declared
+        self._load_run = None
+        load, generations = linked(run, generations, declared)
+        return load, generations, declared

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 
+from pytest_tpf.engines.intent import intended_s
 from pytest_tpf.engines.protocol import Generation
+from pytest_tpf.load.seen import LoadRun
 from pytest_tpf.measure.trace import Span, merged_spans
 from pytest_tpf.meters.protocol import BoardProcess
 from pytest_tpf.records import record
@@ -13,11 +16,12 @@ from pytest_tpf.records import record
 
 @record
 class Counts:
-    """Tokens and requests that the test declared itself."""
+    """Tokens and requests that the test declared itself. ``intended_s``: by which the request of a load in which it did is found."""
 
     output_tokens: int
     prompt_tokens: int | None = None
     requests: int = 1
+    intended_s: float | None = None
 
 
 @record
@@ -43,7 +47,7 @@ class GridPoint:
 class MeasuredRound:
     """One round: its span (perf_counter seconds), the calls in it, and what was generated or declared meanwhile.
 
-    ``point``: where in a fit's grid it was taken; None outside a fit.
+    ``point``: where in a fit's grid it was taken; None outside a fit. ``load``: how its requests were sent, where ``tpf.load`` sent them.
     """
 
     start_s: float
@@ -52,6 +56,7 @@ class MeasuredRound:
     generations: tuple[Generation, ...]
     declared: tuple[Counts, ...]
     point: GridPoint | None = None
+    load: LoadRun | None = None
 
 
 @record
@@ -97,21 +102,29 @@ class Ledger:
         self._declared: list[Counts] = []
 
     def add_generation(self, generation: Generation) -> None:
-        """The sink that engines report to."""
+        """The sink that engines report to. Those that don't read when a request was to be sent report from where it was: known here."""
+        if (at_s := intended_s()) is not None:
+            generation = _intended(generation, at_s)
         with self._lock:
             self._generations.append(generation)
 
     def add_counts(self, counts: Counts) -> None:
         """What ``tpf.count`` and ``window.count`` report."""
+        counts = dataclasses.replace(counts, intended_s=intended_s())
         with self._lock:
             self._declared.append(counts)
 
     def take(self) -> tuple[tuple[Generation, ...], tuple[Counts, ...]]:
         """Everything since the last take."""
         with self._lock:
-            taken = tuple(self._generations), tuple(self._declared)
-            self._generations, self._declared = [], []
-        return taken
+            generations, self._generations = self._generations, []
+            declared, self._declared = self._declared, []
+        return tuple(generations), tuple(declared)
+
+
+def _intended(generation: Generation, at_s: float) -> Generation:
+    requests = (dataclasses.replace(each, intended_s=at_s) if each.intended_s is None else each for each in generation.requests)
+    return dataclasses.replace(generation, requests=tuple(requests))
 
 
 def tokens_of(one: MeasuredRound) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_tpf.evaluate.acceptance import accepted_tokens
 from pytest_tpf.evaluate.conditions import describe_conditions
 from pytest_tpf.evaluate.context import Context, Identity
 from pytest_tpf.evaluate.energy import describe_energy, measure_energy
 from pytest_tpf.evaluate.figures import Facts, budget_figures, derived, mandated
 from pytest_tpf.evaluate.fit import describe_fit
+from pytest_tpf.evaluate.load import describe_load
 from pytest_tpf.evaluate.produce import produce
 from pytest_tpf.evaluate.reach import of_the_servers
-from pytest_tpf.evaluate.service import accepted_tokens, describe_service, tally
+from pytest_tpf.evaluate.requests import tally
+from pytest_tpf.evaluate.service import describe_service
 from pytest_tpf.judge.budgets import judge
 from pytest_tpf.markers import Marker
 from pytest_tpf.measure.power import power_stats
@@ -27,7 +30,7 @@ def evaluate(observation: Observation, identity: Identity, marker: Marker, conte
     """The record of what was seen; every figure that can't be known is None with its reason."""
     context, unseen = of_the_servers(observation, context)
     measured = measure_energy(observation, context)
-    service = describe_service(observation, marker)
+    service = describe_service(observation, marker, describe_load(observation))
     power = _power(observation, context)
     production, binding = produce(observation, context, measured, service, power)
     described = describe_conditions(observation, context, measured)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured
-from pytest_tpf.evaluate.service import tpot_s, ttft_s
+from pytest_tpf.evaluate.load import is_client_late, why_late
+from pytest_tpf.evaluate.requests import requests_of, tpot_s, ttft_s
 from pytest_tpf.judge.statistics import median
 from pytest_tpf.judge.steady import Drift, changing_head, drift
 from pytest_tpf.judge.workload import FirstTokens, cached_prefill, lengths_differ
@@ -61,6 +62,7 @@ def describe_conditions(observation: Observation, context: Context, measured: Me
     shared = sharing(after if around.before is None else around.before, after)  # unseen before: nobody is said to have come
     drifts = (drift(joules), drift(seconds))
     flags = [
+        *_of_load(observation),
         *_of_rounds(observation, measured, joules, seconds),
         *_of_drift(drifts),
         *_of_devices(devices),
@@ -97,6 +99,14 @@ def _per_token(amounts: Sequence[float | None], measured: Measured) -> list[floa
     return known if len(known) == len(pairs) else []
 
 
+# --- the client -------------------------------------------------------------------------------------------------------
+
+
+def _of_load(observation: Observation) -> Iterator[Flag]:
+    if is_client_late(observation):
+        yield Flag(code="client_late", text=why_late(observation))
+
+
 # --- the rounds among themselves --------------------------------------------------------------------------------------
 
 
@@ -107,13 +117,14 @@ def _of_rounds(observation: Observation, measured: Measured, joules: Sequence[fl
         yield Flag(code="warming_up", text=f"the first rounds differ from the rest: {', '.join(differing)}; more warm-up may be needed")
     if not observation.same_work:
         return
-    if lengths := lengths_differ(measured.rounds):
+    has_failed = any(request.complete is False for request in requests_of(observation.rounds))
+    if not has_failed and (lengths := lengths_differ(measured.rounds)):
         yield Flag(
             code="length_changed",
             text=f"the same prompts gave {lengths[0]:.4g} to {lengths[1]:.4g} output tokens per request from round to round: "
             "a shorter answer is not a cheaper one",
         )
-    if cached := cached_prefill(_first_tokens(observation)):
+    if not is_client_late(observation) and (cached := cached_prefill(_first_tokens(observation))):
         yield Flag(
             code="prefix_cache_suspected",
             text=f"the first token came after {cached[0]:.3g} s at first and {cached[1]:.3g} s later for the same prompts: "

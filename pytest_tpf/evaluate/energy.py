@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.evaluate.context import Context
-from pytest_tpf.evaluate.service import e2e_s, requests_of, tally, tpot_s, ttft_s
+from pytest_tpf.evaluate.load import is_client_late
+from pytest_tpf.evaluate.requests import requests_of, tally, tpot_s, ttft_s, whole_times_s
 from pytest_tpf.judge.statistics import expanded_uncertainty, mean, ratio_uncertainty
 from pytest_tpf.measure.energy import WORTHWHILE
 from pytest_tpf.measure.trace import Span
@@ -54,12 +55,13 @@ NOTHING = WindowEnergy(domains={}, trust=None, method=None)
 def measure_energy(observation: Observation, context: Context) -> Measured:
     """Every energy of the observation; unknown ones are None."""
     windows = [_energy(context, _round_spans(observation, r)) for r in observation.rounds]
+    has_times = not is_client_late(observation)
     counted = _energy(context, counted_spans(observation))
     return Measured(
         counted=counted,
         device=counted.within(ACCELERATOR_PREFIXES),
         call=_energy(context, [observation.call]),
-        rounds=tuple(_round(r, w) for r, w in zip(observation.rounds, windows, strict=True)),
+        rounds=tuple(_round(r, w, has_times) for r, w in zip(observation.rounds, windows, strict=True)),
         windows=tuple(windows),
         half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
         device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(ACCELERATOR_PREFIXES)),
@@ -79,8 +81,8 @@ def _round_spans(observation: Observation, one: MeasuredRound) -> Sequence[Span]
     return busy_spans([one]) or [(one.start_s, one.end_s)]
 
 
-def _round(one: MeasuredRound, energy: WindowEnergy) -> Round:
-    counts, requests = tally([one]), requests_of([one])
+def _round(one: MeasuredRound, energy: WindowEnergy, has_times: bool) -> Round:
+    counts, requests = tally([one]), requests_of([one]) if has_times else []
     return Round(
         duration_s=one.end_s - one.start_s,
         output_tokens=counts.output_tokens,
@@ -90,7 +92,7 @@ def _round(one: MeasuredRound, energy: WindowEnergy) -> Round:
         device_j=energy.device_j,
         ttft_s=mean([t for t in map(ttft_s, requests) if t is not None]),
         tpot_s=mean([t for t in map(tpot_s, requests) if t is not None]),
-        e2e_s=mean([e2e_s(request) for request in requests]),
+        e2e_s=mean(whole_times_s(one) if has_times else []),
     )
 
 

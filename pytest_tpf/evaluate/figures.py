@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_tpf.evaluate.acceptance import TIME_LIMITS, accepted_tokens
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured, joules_at
-from pytest_tpf.evaluate.service import accepted_tokens, tally
+from pytest_tpf.evaluate.requests import tally
 from pytest_tpf.judge.budgets import Figure
 from pytest_tpf.markers import Marker
 from pytest_tpf.observation import Observation, length_s
@@ -27,6 +28,8 @@ from pytest_tpf.records import (
 )
 
 JOULES_PER_KWH = 3.6e6
+CLIENT_LATE = "client_late: the client was late with its requests or their replies, so the times are not the server's"
+NOT_TOLD_APART = "acceptance per request is unknown: give tpf.quality a list"
 
 
 @record
@@ -162,7 +165,9 @@ def budget_figures(facts: Facts) -> dict[str, Figure]:
     counts, service, quality = tally(facts.observation.rounds), facts.service, facts.observation.quality
     accepted = accepted_tokens(facts.observation, facts.marker)
     calls = sum(r.calls for r in facts.observation.rounds)
-    why_none_accepted = "no token was accepted" if accepted == 0 else "acceptance per request is unknown: give tpf.quality a list"
+    is_late = service.load is not None and service.load.is_late
+    is_untimed = is_late and any(name in facts.marker.limits for name in TIME_LIMITS)
+    why_none_accepted = "no token was accepted" if accepted == 0 else CLIENT_LATE if is_untimed else NOT_TOLD_APART
     facility_w = pue_adjusted_power(facts.power, facts.context.facility, facts.context.unmetered)
     return {
         "joules_per_token": energy_figure(facts, counts.output_tokens, "no output tokens were counted"),
@@ -171,14 +176,22 @@ def budget_figures(facts: Facts) -> dict[str, Figure]:
         "joules": energy_figure(facts, calls),
         "output_tokens_per_request": _ratio(counts.output_tokens, counts.requests),
         "prompt_tokens_per_request": _ratio(counts.prompt_tokens, counts.requests),
-        "tokens_per_second": _known(service.tokens_per_second, "the window has no length"),
-        "ttft_p95_s": _p95(service.ttft_s, "the first token's time was not seen"),
-        "tpot_p95_s": _p95(service.tpot_s, "no request was seen making two tokens or more"),
-        "e2e_p95_s": _p95(service.e2e_s, "no request was seen"),
+        "tokens_per_second": _tokens_per_second(facts, is_late),
+        "ttft_p95_s": _p95(service.ttft_s, CLIENT_LATE if is_late else "the first token's time was not seen"),
+        "tpot_p95_s": _p95(service.tpot_s, CLIENT_LATE if is_late else "no request was seen making two tokens or more"),
+        "e2e_p95_s": _p95(service.e2e_s, CLIENT_LATE if is_late else "no request was seen to its end"),
         "quality": _known(quality.value if quality else None, "the test gave no quality: call tpf.quality(...)"),
         "power_w": _known(facts.power.mean_w, "IT power is unknown"),
         "facility_power_w": _known(facility_w.value, facility_w.reason),
     }
+
+
+def _tokens_per_second(facts: Facts, is_late: bool) -> Figure:
+    """A late client may have kept the server from its target; where it is met all the same, it is met."""
+    value, least = facts.service.tokens_per_second, facts.marker.limits.get("min_tokens_per_second")
+    if is_late and value is not None and least is not None and value < least:
+        return Figure(value=None, reason=CLIENT_LATE)
+    return _known(value, "the window has no length")
 
 
 def _known(value: float | None, why_not: str | None) -> Figure:

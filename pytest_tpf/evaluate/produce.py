@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured
-from pytest_tpf.evaluate.service import tally
+from pytest_tpf.evaluate.requests import tally
 from pytest_tpf.measure.power import power_stats
 from pytest_tpf.measure.trace import merged_spans
 from pytest_tpf.measure.window import ACCELERATOR_PREFIXES
@@ -91,7 +91,8 @@ def _cost(generations: Sequence[Generation]) -> WorkloadCost:
     config, dtype = generations[0].config, generations[0].model.dtype
     if config is None:
         raise CostUnknown("the engine doesn't tell the model's configuration")
-    requests = [(r.prompt_tokens, r.output_tokens) for g in generations for r in g.requests]
+    worked = [r for g in generations for r in g.requests if r.output_tokens or r.complete is not False]  # a failed request made nothing
+    requests = [(r.prompt_tokens, r.output_tokens) for r in worked]
     countable = [(prompt, output) for prompt, output in requests if prompt and output]
     if not countable or len(countable) < len(requests):
         raise CostUnknown("a request's prompt or output tokens aren't known")
