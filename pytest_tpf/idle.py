@@ -17,18 +17,25 @@ _EAGER_TRIES = 3
 
 
 class IdleWatch:
-    """The run's idle power. ``take`` measures it now, which takes a moment."""
+    """The run's idle power. ``take`` measures it now, which takes a moment.
+
+    It is that of a set of processes: a server that was started meanwhile, or has gone, holds its model or holds it no more, so that what
+    was idle power before says nothing of now.
+    """
 
     def __init__(self, take: Callable[[], IdlePower], clock_s: Callable[[], float] = time.perf_counter) -> None:
         self._take, self._clock_s = take, clock_s
         self._first_w: float | None = None
         self._failures = 0
         self._due_s = float("-inf")
+        self._present: frozenset[int] | None = None
         self.latest: IdlePower | None = None
         """The newest known idle power, else why it isn't known; None before the first try."""
 
-    def refresh(self) -> None:
-        """Before a test: take idle power where it isn't known, or old."""
+    def refresh(self, present: frozenset[int] = frozenset()) -> None:
+        """Before a test: take idle power where it isn't known, or old, or was that of other processes than are ``present``."""
+        if present != self._present:
+            self._present, self._due_s, self._first_w, self.latest = present, float("-inf"), None, None
         if self._clock_s() < self._due_s:
             return
         found = self._settled()

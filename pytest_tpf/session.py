@@ -28,6 +28,7 @@ from pytest_tpf.measure.rounds import MIN_ROUNDS, Effort
 from pytest_tpf.measure.sampler import Sampler, SamplerUnavailable
 from pytest_tpf.measure.trace import Recording
 from pytest_tpf.measurement import Measurement
+from pytest_tpf.meters._process_tree import family
 from pytest_tpf.meters.protocol import MeterOptions
 from pytest_tpf.observation import Surroundings
 from pytest_tpf.production.calibration import Calibration, cpu_key, gpu_key, load_calibration
@@ -206,7 +207,7 @@ class Session:
         if self._no_meter is not None:
             return
         self._sampler.arm()
-        self._idle.refresh()
+        self._idle.refresh(family(*self._roots))
         self._sampler.forget_before(time.perf_counter() - 1.0)
 
     def _collect(self, start_s: float, end_s: float, refreshes: int = 1) -> Recording | None:

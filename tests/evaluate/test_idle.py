@@ -141,3 +141,14 @@ def test_what_was_known_goes_on_to_serve():
     machine.now_s += FRESH_S + 1
     machine.watch.refresh()
     assert machine.watch.latest == known(75.0)
+
+
+def test_idle_power_is_that_of_the_servers_that_are_there():
+    machine = Machine(known(75.0), known(110.0), BUSY)
+    machine.watch.refresh(frozenset({1}))
+    machine.watch.refresh(frozenset({1, 2}))  # a server holds its model now
+    assert machine.watch.latest == known(110.0), "and that is no drift"
+    machine.watch.refresh(frozenset({1, 2}))
+    assert machine.taken == 2
+    machine.watch.refresh(frozenset({1, 3}))
+    assert machine.watch.latest == BUSY, "what another server drew is no answer"
