@@ -3,7 +3,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tpf.measure.rounds import MAX_ROUNDS, MIN_ROUNDS, Effort, calls_per_round, rounds_wanted
+from pytest_tpf.measure.rounds import (
+    MAX_ROUNDS,
+    MIN_ROUNDS,
+    Effort,
+    calls_per_round,
+    passes_wanted,
+    rounds_wanted,
+    visiting_order,
+)
 
 EFFORT = Effort(rounds=None, warmup=1, max_time_s=10.0, target_ci=0.05)
 
@@ -44,3 +52,27 @@ def test_an_undecided_budget_asks_for_more_rounds():
 def test_never_fewer_than_done_and_never_unbounded(done, round_s, spent_s, half_width, undecided):
     wanted = rounds_wanted(EFFORT, done, round_s, spent_s, half_width, undecided=undecided)
     assert done <= wanted <= max(done, MAX_ROUNDS)
+
+
+def test_passes_over_a_grid_come_in_pairs_unless_their_number_is_fixed():
+    assert passes_wanted(EFFORT, 0, 0.0, None) == 4
+    assert passes_wanted(EFFORT, 4, 1.0, 0.04) == 4
+    assert passes_wanted(EFFORT, 4, 1.0, 0.10) == 16
+    assert passes_wanted(EFFORT, 4, 4.5, None) == 8
+    assert passes_wanted(Effort(rounds=3, warmup=1, max_time_s=10.0, target_ci=0.05), 0, 0.0, None) == 3
+
+
+@given(st.integers(0, 2000), st.floats(0, 1000), st.one_of(st.none(), st.floats(0, 10)))
+def test_passes_never_end_in_the_middle_of_a_pair(pairs, spent_s, half_width):
+    wanted = passes_wanted(EFFORT, 2 * pairs, spent_s, half_width)
+    assert wanted % 2 == 0
+    assert 2 * pairs <= wanted <= max(2 * pairs, MAX_ROUNDS)
+
+
+@given(st.integers(1, 6), st.integers(2, 5), st.integers(1, 4))
+def test_there_and_back_every_point_has_the_same_mean_place_in_time(prompts, outputs, pairs):
+    grid = [(p, o) for p in range(prompts) for o in range(outputs)]
+    order = [point for done in range(2 * pairs) for point in visiting_order(grid, done)]
+    places = {point: [n for n, visited in enumerate(order) if visited == point] for point in grid}
+    assert {len(each) for each in places.values()} == {2 * pairs}
+    assert len({sum(each) for each in places.values()}) == 1

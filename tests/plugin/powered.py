@@ -46,8 +46,13 @@ class Powered:
         self.model = dataclasses.replace(self.model, **changes)
         return self
 
-    def generate(self, joules: float = 20.0, tokens: int = 10, first_s: float = 0.01, pause_s: float = 0.0) -> list[int]:
-        """Spend ``joules`` on ``tokens`` tokens, and ``pause_s`` more seconds. ``first_s`` is the time to first token that is told."""
+    def generate(
+        self, joules: float = 20.0, tokens: int = 10, first_s: float = 0.01, pause_s: float = 0.0, prompt_tokens: int = 3
+    ) -> list[int]:
+        """Spend ``joules`` on ``tokens`` tokens, and ``pause_s`` more seconds.
+
+        ``first_s`` is the time to first token that is told, ``prompt_tokens`` the prompt's length.
+        """
         self.calls += 1
         drive = Drive.attach(Path(os.environ[DRIVE_VARIABLE]))  # anew: another worker may have had its turn meanwhile
         time.sleep(QUIET_S)
@@ -72,13 +77,25 @@ class PoweredEngine:
     def observe(self, sink: Sink) -> Iterator[None]:
         original = Powered.generate
 
-        def generate(model: Powered, joules: float = 20.0, tokens: int = 10, first_s: float = 0.01, pause_s: float = 0.0) -> list[int]:
+        def generate(
+            model: Powered,
+            joules: float = 20.0,
+            tokens: int = 10,
+            first_s: float = 0.01,
+            pause_s: float = 0.0,
+            prompt_tokens: int = 3,
+        ) -> list[int]:
             start_s = time.perf_counter()
             made = original(model, joules, tokens, first_s, pause_s)
             end_s = time.perf_counter()
             first_token_s = start_s + first_s
             request = Request(
-                start_s=start_s, end_s=end_s, first_token_s=first_token_s, prompt_tokens=3, output_tokens=len(made), complete=True
+                start_s=start_s,
+                end_s=end_s,
+                first_token_s=first_token_s,
+                prompt_tokens=prompt_tokens,
+                output_tokens=len(made),
+                complete=True,
             )
             sink(
                 Generation(
