@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_tpf.engines.custom import engine
     from pytest_tpf.engines.protocol import Engine, Generation, Request
     from pytest_tpf.fixture import Tpf, Window
     from pytest_tpf.meters.protocol import Channel, ChannelInfo, Meter, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
@@ -33,9 +34,11 @@ __all__ = [
     "Tpf",
     "Window",
     "__version__",
+    "engine",
 ]
 
 _HOMES = {
+    "engines.custom": ("engine",),
     "engines.protocol": ("Engine", "Generation", "Request"),
     "fixture": ("Tpf", "Window"),
     "meters.protocol": ("Channel", "ChannelInfo", "Meter", "MeterOptions", "MeterUnavailable", "Opened", "ReadFault", "Status"),

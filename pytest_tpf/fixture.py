@@ -97,6 +97,21 @@ class Tpf:
         with self._measurement.window():
             yield self
 
+    @contextmanager
+    def engine(self, owner: Any, method: str, **reading: Any) -> Iterator[None]:
+        """Observe calls of ``owner.method``, an engine nobody knows, while the context is open.
+
+        ``reading`` says how many tokens a reply is, as for ``pytest_tpf.engine``: ``tokens=len``.
+        """
+        from pytest_tpf.engines.custom import engine
+
+        try:
+            observed = engine(owner, method, **reading)
+        except pytest.UsageError as error:
+            _usage(str(error))
+        with observed.observe(self._measurement.ledger.add_generation):
+            yield
+
     def count(self, *, output_tokens: int, prompt_tokens: int | None = None, requests: int = 1) -> None:
         """Count tokens and requests of an engine nobody observes, inside ``fn`` or a window."""
         from pytest_tpf.observation import Counts
@@ -175,6 +190,11 @@ class OffTpf:
     def measure(self, name: str | None = None) -> Iterator[Window]:
         """A window that measures nothing."""
         yield self
+
+    @contextmanager
+    def engine(self, owner: Any, method: str, **reading: Any) -> Iterator[None]:
+        """Observe nothing."""
+        yield
 
     def count(self, *, output_tokens: int, prompt_tokens: int | None = None, requests: int = 1) -> None:
         """Count nothing."""

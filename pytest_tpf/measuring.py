@@ -35,7 +35,8 @@ EARLIER = pytest.StashKey[TestRecord]()
 
 NO_TOKENS = (
     "tpf: no output tokens were counted: no known engine was seen generating, and the test counted none itself.\n"
-    "     Use an observed engine (transformers), or count: tpf.count(output_tokens=...) inside fn, window.count(...) inside a window."
+    "     Use an observed engine (transformers, openai, llama_cpp, vllm), name yours with tpf.engine(...), or count:\n"
+    "     tpf.count(output_tokens=...) inside fn, window.count(...) inside a window."
 )
 
 
@@ -231,7 +232,7 @@ class Measuring:
         record = item.stash.get(RECORD, None)
         if record is None or not record.workload.output_tokens:
             if _is_asked_for(item):
-                pytest.fail(NO_TOKENS, pytrace=False)
+                pytest.fail(_why_no_tokens(item.stash[MEASUREMENT]), pytrace=False)
             return
         if message := failure_message(record, strict=self._settings.gate == "strict"):
             pytest.fail(message, pytrace=False)
@@ -294,3 +295,10 @@ def _params(item: pytest.Item) -> dict[str, str]:
 
 def _short(value: Any) -> str:
     return repr(value) if isinstance(value, (int, float, bool, type(None))) else type(value).__name__
+
+
+def _why_no_tokens(measurement: Measurement) -> str:
+    """What to say where nothing was counted: what the engines that were seen remarked, if there are any."""
+    generations = [g for each in measurement.observation().rounds for g in each.generations]
+    remarks = dict.fromkeys(note for g in generations for note in g.notes)
+    return "\n     ".join(("tpf: no output tokens were counted:", *remarks)) if remarks else NO_TOKENS
