@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,14 @@ class Measurement:
             self._close_round(self._run_start_s, calls=1)
         self._call_end_s = time.perf_counter()
         self._is_running = False
+
+    def add_late(self) -> None:
+        """What was under way when its round ended, and is told of now that nothing is observed any more, belongs to that round."""
+        for late in self.ledger.take()[0]:
+            for place, one in enumerate(self._rounds):
+                if one.start_s <= late.start_s <= one.end_s:
+                    cut = dataclasses.replace(late, end_s=min(late.end_s, one.end_s))
+                    self._rounds[place] = dataclasses.replace(one, generations=(*one.generations, cut))
 
     def _run_again(self) -> None:
         self._run_start_s = self._open_round()

@@ -97,7 +97,7 @@ class Ledger:
     """Collects generations and declared counts from any thread until a round takes them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream thrown away reports when it is collected, wherever its thread is just then
         self._generations: list[Generation] = []
         self._declared: list[Counts] = []
 

@@ -148,6 +148,7 @@ class Session:
                 with observing(self._engines, take):
                     yield
             finally:
+                measurement.add_late()
                 self._sampler.rest()
 
     def _shared_devices(self) -> dict[str, str]:
