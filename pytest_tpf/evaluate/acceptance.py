@@ -61,6 +61,12 @@ def accepted_tokens(observation: Observation, marker: Marker) -> int | None:
     return sum(made for made, is_good in zip(tokens, accepted, strict=True) if is_good)
 
 
+def unfinished(observation: Observation) -> tuple[int, int]:
+    """How many attempts failed or stopped early, and how many there were."""
+    made = [attempt for one in observation.rounds for attempt in _attempts(one, {})]
+    return sum(attempt.is_good is False for attempt in made), len(made)
+
+
 def _attempts(one: MeasuredRound, limits: Mapping[str, float]) -> list[Attempt]:
     if one.load is None:
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_tpf.evaluate.acceptance import accepted_tokens
+from pytest_tpf.evaluate.acceptance import accepted_tokens, unfinished
 from pytest_tpf.evaluate.conditions import describe_conditions
 from pytest_tpf.evaluate.context import Context, Identity
 from pytest_tpf.evaluate.energy import describe_energy, measure_energy
@@ -104,6 +104,9 @@ def _warnings(observation: Observation, context: Context) -> tuple[str, ...]:
     models = dict.fromkeys(g.model.name for g in generations)
     if len(models) > 1:
         notes.append(f"several models generated ({', '.join(str(name) for name in models)}); the report describes the first")
+    failed, attempted = unfinished(observation)
+    if failed:
+        notes.append(f"{failed} of {attempted} requests failed or stopped early: they have no end-to-end time and are not accepted")
     if len(observation.rounds) == 1 and context.recording is not None:
         notes.append("one round: the interval holds the meter's uncertainty, not the spread from run to run")
     if context.idle.total_w is None and context.idle.reason:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pytest_tpf.engines.protocol import Generation
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured
-from pytest_tpf.evaluate.load import is_client_late, why_late
+from pytest_tpf.evaluate.load import Lateness, client_lateness
 from pytest_tpf.evaluate.requests import requests_of, tpot_s, ttft_s
 from pytest_tpf.judge.statistics import median
 from pytest_tpf.judge.steady import Drift, changing_head, drift
@@ -61,9 +61,10 @@ def describe_conditions(observation: Observation, context: Context, measured: Me
     after = around.after or ()
     shared = sharing(after if around.before is None else around.before, after)  # unseen before: nobody is said to have come
     drifts = (drift(joules), drift(seconds))
+    late = client_lateness(observation)
     flags = [
-        *_of_load(observation),
-        *_of_rounds(observation, measured, joules, seconds),
+        *_of_client(late),
+        *_of_rounds(observation, measured, joules, seconds, has_times=not late.is_too_much),
         *_of_drift(drifts),
         *_of_devices(devices),
         *_of_sensors(context, [(each.start_s, each.end_s) for each in rounds]),
@@ -102,15 +103,17 @@ def _per_token(amounts: Sequence[float | None], measured: Measured) -> list[floa
 # --- the client -------------------------------------------------------------------------------------------------------
 
 
-def _of_load(observation: Observation) -> Iterator[Flag]:
-    if is_client_late(observation):
-        yield Flag(code="client_late", text=why_late(observation))
+def _of_client(late: Lateness) -> Iterator[Flag]:
+    if late.is_too_much:
+        yield Flag(code="client_late", text=late.text)
 
 
 # --- the rounds among themselves --------------------------------------------------------------------------------------
 
 
-def _of_rounds(observation: Observation, measured: Measured, joules: Sequence[float], seconds: Sequence[float]) -> Iterator[Flag]:
+def _of_rounds(
+    observation: Observation, measured: Measured, joules: Sequence[float], seconds: Sequence[float], *, has_times: bool
+) -> Iterator[Flag]:
     heads = {"J/token": (changing_head(joules), joules), "seconds per token": (changing_head(seconds), seconds)}
     differing = [_head(name, length, values) for name, (length, values) in heads.items() if length]
     if differing:
@@ -124,7 +127,7 @@ def _of_rounds(observation: Observation, measured: Measured, joules: Sequence[fl
             text=f"the same prompts gave {lengths[0]:.4g} to {lengths[1]:.4g} output tokens per request from round to round: "
             "a shorter answer is not a cheaper one",
         )
-    if not is_client_late(observation) and (cached := cached_prefill(_first_tokens(observation))):
+    if has_times and (cached := cached_prefill(_first_tokens(observation))):
         yield Flag(
             code="prefix_cache_suspected",
             text=f"the first token came after {cached[0]:.3g} s at first and {cached[1]:.3g} s later for the same prompts: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_tpf.engines.protocol import Generation
+from pytest_tpf.engines.protocol import Generation, Request
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured
 from pytest_tpf.evaluate.requests import tally
@@ -91,12 +91,17 @@ def _cost(generations: Sequence[Generation]) -> WorkloadCost:
     config, dtype = generations[0].config, generations[0].model.dtype
     if config is None:
         raise CostUnknown("the engine doesn't tell the model's configuration")
-    worked = [r for g in generations for r in g.requests if r.output_tokens or r.complete is not False]  # a failed request made nothing
-    requests = [(r.prompt_tokens, r.output_tokens) for r in worked]
+    worked = [found for g in generations if (found := [r for r in g.requests if not _has_failed(r)])]
+    requests = [(r.prompt_tokens, r.output_tokens) for found in worked for r in found]
     countable = [(prompt, output) for prompt, output in requests if prompt and output]
     if not countable or len(countable) < len(requests):
         raise CostUnknown("a request's prompt or output tokens aren't known")
-    return workload_cost(read_shape(config, dtype), countable, batch=len(requests) / len(generations))
+    return workload_cost(read_shape(config, dtype), countable, batch=len(requests) / len(worked))
+
+
+def _has_failed(request: Request) -> bool:
+    """Whether it made nothing that the cost of its tokens could be asked of."""
+    return request.complete is False and not request.output_tokens
 
 
 def _peaks(generations: Sequence[Generation], context: Context) -> tuple[Figure, Figure]:
