@@ -18,7 +18,6 @@ from pytest_tpf.engines.intent import intended_s
 from pytest_tpf.engines.protocol import Generation, Request, Sink
 from pytest_tpf.records import Model, TokenSource, record
 
-_DONE = "[DONE]"
 _AS_CHUNKS = (
     "{engine}: the server sent no usage and no tokenizer is at hand, so stream chunks were counted as tokens, which they are not: "
     "give --tpf-tokenizer DIR"
@@ -93,16 +92,9 @@ class ApiCall:
             self.is_reading = False
             self.end()
 
-    def take(self, text: str, at_s: float) -> bool:
-        """Take an event that arrived at ``at_s``; False where the caller must not see it."""
-        if text.startswith(_DONE):
-            self.end(at_s)
-            return True
-        try:
-            data = json.loads(text)
-            self._reply.chunk(data, at_s)
-        except (ValueError, RecursionError):
-            return True  # the client will say so
+    def take(self, data: Any, at_s: float) -> bool:
+        """Take an event, as parsed JSON, that arrived at ``at_s``; False where the caller must not see it."""
+        self._reply.chunk(data, at_s)
         if not isinstance(data, dict):
             return True
         if data.get("error"):  # the client raises it

@@ -14,6 +14,8 @@ from typing import Any
 
 from pytest_tpf.engines._api_call import ApiCall
 
+_DONE = "[DONE]"
+
 
 def listen(call: ApiCall, response: Any) -> None:
     """A response has arrived for ``call``: it is taken whole, or what will be read of it is seen, and when it is closed."""
@@ -31,7 +33,7 @@ def events(call: ApiCall, original: Callable[[], Iterator[Any]]) -> Iterator[Any
     """The events of a stream, without the one that the caller didn't ask for."""
     with call.streamed():
         for event in original():
-            if call.take(event.data, time.perf_counter()):
+            if _take(call, event, time.perf_counter()):
                 call.is_reading = False
                 yield event
                 call.is_reading = True
@@ -41,10 +43,23 @@ async def async_events(call: ApiCall, original: Callable[[], AsyncIterator[Any]]
     """As ``events``."""
     with call.streamed():
         async for event in original():
-            if call.take(event.data, time.perf_counter()):
+            if _take(call, event, time.perf_counter()):
                 call.is_reading = False
                 yield event
                 call.is_reading = True
+
+
+def _take(call: ApiCall, event: Any, at_s: float) -> bool:
+    """Whether the caller may see the event. Its JSON is parsed once, for the client too: that is most of what observing costs."""
+    if event.data.startswith(_DONE):
+        call.end(at_s)
+        return True
+    try:
+        data = event.json()
+        event.json = lambda: data
+        return call.take(data, at_s)
+    except (ValueError, RecursionError):
+        return True  # the client will say so
 
 
 def _body(call: ApiCall, original: Callable[..., Iterator[bytes]], *args: Any, **kwargs: Any) -> Iterator[bytes]:

@@ -6,10 +6,12 @@ cumulative) or never; the first delta may hold nothing but a role; a stream may 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_tpf.records import record
+
+Json = dict[str, Any]
 
 _ENDINGS = ("response.completed", "response.incomplete")  # an incomplete one says why it ended, as finish_reason=length does
 _STATES = ("completed", "incomplete")
@@ -63,11 +65,14 @@ class Reply:
 
     def chunk(self, data: Any, at_s: float) -> None:
         """Take one event of a stream, as parsed JSON."""
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             return
         self._head(data)
-        is_event = str(data.get("type", "")).startswith("response.")
-        generated, ended = self._event(data) if is_event else self._choices(data, "delta")
+        kind = data.get("type")
+        if isinstance(kind, str) and kind.startswith("response."):
+            generated, ended = self._event(kind, data)
+        else:
+            generated, ended = self._choices(data, "delta")
         if generated:
             self.chunk_times_s.append(at_s)
         if generated or ended:
@@ -75,46 +80,45 @@ class Reply:
 
     def whole(self, data: Any, at_s: float) -> None:
         """Take a reply that came in one piece, as parsed JSON: when its first token was there can't be told."""
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             return
         self._head(data)
         self._choices(data, "message")
-        for item in _mappings(data.get("output")):
+        for item in _objects(data.get("output")):
             self._generated(0, _texts(item))
         if data.get("object") == "response" and data.get("status") in _STATES:
             self._finished.add(0)
         self.last_s = at_s
 
-    def _head(self, data: Mapping[str, Any]) -> None:
+    def _head(self, data: Json) -> None:
         """What stands beside the output: the model's name, and usage in one of the places where servers put it."""
         model = data.get("model")
         if isinstance(model, str):
             self.model = model
         self._note_usage(data.get("usage"))
         for name in _ENVELOPES:
-            if isinstance(inner := data.get(name), Mapping):
+            if name in data and isinstance(inner := data[name], dict):
                 self._head(inner)
 
     def _note_usage(self, found: Any) -> None:
         if found:
             self.usage = usage_of(found) or self.usage
 
-    def _choices(self, data: Mapping[str, Any], key: str) -> tuple[bool, bool]:
+    def _choices(self, data: Json, key: str) -> tuple[bool, bool]:
         """(whether anything was generated, whether a sequence ended). ``key`` holds what was generated: ``delta`` or ``message``."""
         generated = ended = False
-        for place, choice in enumerate(_mappings(data.get("choices"))):
+        for place, choice in enumerate(_objects(data.get("choices"))):
             index = choice.get("index")
             number = index if isinstance(index, int) else place
-            generated |= self._generated(number, [choice.get("text"), *_texts(choice.get(key))])
+            generated |= self._generated(number, _texts(choice.get(key))) or self._generated(number, [choice.get("text")])
             self._note_usage(choice.get("usage"))
             if choice.get("finish_reason"):
                 self._finished.add(number)
                 ended = True
         return generated, ended
 
-    def _event(self, data: Mapping[str, Any]) -> tuple[bool, bool]:
+    def _event(self, kind: str, data: Json) -> tuple[bool, bool]:
         """An event of the responses API, whose items are one sequence; audio is no text, and its transcript comes beside it."""
-        kind = str(data["type"])
         is_text = kind.endswith(".delta") and not kind.endswith("audio.delta")
         ended = kind in _ENDINGS
         if ended:
@@ -122,10 +126,11 @@ class Reply:
         return is_text and self._generated(0, [data.get("delta")]), ended
 
     def _generated(self, number: int, texts: Sequence[Any]) -> bool:
-        found = [text for text in texts if isinstance(text, str) and text]
-        if found:
-            self._parts.setdefault(number, []).extend(found)
-        return bool(found)
+        found = [text for text in texts if text and isinstance(text, str)]
+        if not found:
+            return False
+        self._parts.setdefault(number, []).extend(found)
+        return True
 
 
 def usage_of(found: Any) -> Usage | None:
@@ -133,7 +138,7 @@ def usage_of(found: Any) -> Usage | None:
 
     Reasoning tokens are among the output tokens, but for servers that add them on top: there, and only there, the total says so.
     """
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         return None
     output, prompt = _count(found, "completion_tokens", "output_tokens"), _count(found, "prompt_tokens", "input_tokens")
     if output is None:
@@ -145,40 +150,46 @@ def usage_of(found: Any) -> Usage | None:
     return Usage(output_tokens=output, prompt_tokens=prompt, reasoning_tokens=reasoning, cached_tokens=cached)
 
 
-def _part(found: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((found[name] for name in names if isinstance(found.get(name), Mapping)), {})
+def _part(found: Json, *names: str) -> Json:
+    return next((found[name] for name in names if isinstance(found.get(name), dict)), {})
 
 
-def _count(found: Mapping[str, Any], *names: str) -> int | None:
+def _count(found: Json, *names: str) -> int | None:
     counts = (found.get(name) for name in names)
     return next((value for value in counts if isinstance(value, int) and not isinstance(value, bool) and value >= 0), None)
-
-
-def _texts(found: Any) -> list[Any]:
-    """Every text in a delta, a message or an output item, once: some servers send reasoning under two names."""
-    if not isinstance(found, Mapping):
-        return []
-    twice = {"reasoning_details", "thinking_blocks"} | ({"reasoning_content"} if found.get("reasoning") else set())
-    return list(_leaves({name: value for name, value in found.items() if name not in twice}))
 
 
 _NAMES = frozenset(
     {"role", "type", "id", "call_id", "status", "index", "annotations", "logprobs", "data", "obfuscation", "encrypted_content"}
 )
 """What isn't generated: who speaks, what things are called by, and audio, which is no text."""
+_TWICE = frozenset({"reasoning_details", "thinking_blocks"})
+"""What some servers send reasoning under once more."""
 
 
-def _leaves(found: Any) -> Iterator[str]:
+def _texts(found: Any) -> list[str]:
+    """Every text in a delta, a message or an output item, once."""
+    if not isinstance(found, dict):
+        return []
+    is_twice = "reasoning_content" in found and found.get("reasoning")
+    texts: list[str] = []
+    for name, value in found.items():
+        if value and name not in _NAMES and name not in _TWICE and not (is_twice and name == "reasoning_content"):
+            _gather(value, texts)
+    return texts
+
+
+def _gather(found: Any, texts: list[str]) -> None:
     if isinstance(found, str):
-        yield found
-    elif isinstance(found, Mapping):
+        texts.append(found)
+    elif isinstance(found, dict):
         for name, value in found.items():
             if name not in _NAMES:
-                yield from _leaves(value)
-    elif isinstance(found, Sequence):
+                _gather(value, texts)
+    elif isinstance(found, list):
         for value in found:
-            yield from _leaves(value)
+            _gather(value, texts)
 
 
-def _mappings(found: Any) -> list[Mapping[str, Any]]:
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+def _objects(found: Any) -> list[Json]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
