@@ -65,9 +65,9 @@ def _fit(found: Fit, trust: str | None) -> Iterator[str]:
     yield _line("", "worst_relative_error", percent(found.worst_relative_error))
     for point in found.points:
         measured = "energy unknown" if point.joules is None else joules(point.joules)
-        fitted = "" if point.fitted_j is None else f", fitted {joules(point.fitted_j)}"
+        fitted = "" if point.fitted_j is None else f", fitted {si(point.fitted_j, 'J')}"
         name = f"{point.prompt_tokens:.4g} prompt, {point.output_tokens:.4g} output tokens"
-        yield _line("", name, f"{measured}{fitted} (mean of {point.requests})")
+        yield _line("", name, f"{measured}{fitted}, n={point.requests}")
 
 
 def _conditions(found: Conditions) -> Iterator[str]:

@@ -217,14 +217,14 @@ def test_the_detail_tells_a_fit_or_why_there_is_none():
         "F(128) 1.09 J",
         "r2 0.99999",
         "worst_relative_error 0.4%",
-        "128 prompt, 16 output tokens 7.10 J, fitted 7.08 J (mean of 24)",
+        "128 prompt, 16 output tokens 7.10 J, fitted 7.08 J, n=24",
     ):
         assert said in lines
     lost = FitPoint(prompt_tokens=128.0, output_tokens=16.0, requests=4, joules=None)
     unfitted = Fit(boundary="it", points=(lost,), reason="no point of the grid has a known energy")
     lines = [" ".join(line.split()) for line in render_test(estimated_test(fit=unfitted), width=120)]
     assert "no fit no point of the grid has a known energy" in lines
-    assert "128 prompt, 16 output tokens energy unknown (mean of 4)" in lines
+    assert "128 prompt, 16 output tokens energy unknown, n=4" in lines
     assert "fit" in lines
     assert "fit" not in render_test(measured_test(fit=None))
 
