@@ -13,6 +13,7 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
 from pytest_tpf.engines._imports import on_import
+from pytest_tpf.engines.llama_cpp import LlamaCppEngine
 from pytest_tpf.engines.openai import OpenAIEngine
 from pytest_tpf.engines.protocol import Engine, Sink
 from pytest_tpf.engines.transformers import TransformersEngine
@@ -48,7 +49,7 @@ def load_engines(tokenizer: str | None = None) -> list[Engine]:
     Args:
         tokenizer: a folder or file that counts the tokens of a server that doesn't.
     """
-    built_in: list[Engine] = [TransformersEngine(), OpenAIEngine(tokenizer), VllmEngine()]
+    built_in: list[Engine] = [TransformersEngine(), OpenAIEngine(tokenizer), LlamaCppEngine(), VllmEngine()]
     engines = {engine.name: engine for engine in built_in}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if not point.value.startswith("pytest_tpf."):

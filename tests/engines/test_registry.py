@@ -47,7 +47,7 @@ def probe(tmp_path, monkeypatch):
     sys.modules.pop("tpf_probe", None)
 
 
-BUILT_IN = ["transformers", "openai", "vllm"]
+BUILT_IN = ["transformers", "openai", "llama_cpp", "vllm"]
 
 
 def ignore(generation):

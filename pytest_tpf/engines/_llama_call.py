@@ -1,0 +1,87 @@
+"""One completion of a ``llama_cpp.Llama``: what is learnt of it token by token, and the request that follows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pytest_tpf.engines.intent import intended_s
+from pytest_tpf.engines.protocol import Request
+
+
+class LlamaCall:
+    """Instants are ``time.perf_counter()`` seconds. ``last_s``: when the engine last worked on it, which a reader may be long after.
+
+    ``has_reason``: whether a finish reason is to come. ``is_idle``: a stream that nobody has begun to read, for which nothing was done.
+    """
+
+    def __init__(self, llama: Any, start_s: float, has_reason: bool) -> None:
+        self.llama, self.start_s, self.last_s = llama, start_s, start_s
+        self.token_times_s: list[float] = []
+        self.is_idle = False
+        self._has_reason, self._finished, self._is_over = has_reason, False, False
+        self._prompt_tokens: int | None = None
+        self._evaluated: int | None = 0
+        self._intended_s = intended_s()
+        self._lock = threading.Lock()
+
+    def prompted(self, tokens: int, knows_cached: bool) -> None:
+        """The prompt has so many tokens. ``knows_cached``: what the context holds of it is left from earlier calls."""
+        self._prompt_tokens = tokens
+        self._evaluated = 0 if knows_cached else None
+
+    def evaluated(self, tokens: int) -> None:
+        """So many tokens are about to be worked on: the prompt's, until the first token is there."""
+        if self._evaluated is not None and not self.token_times_s:
+            self._evaluated += tokens
+
+    def see(self, reply: Mapping[str, Any]) -> None:
+        """A whole reply, or a chunk of one: it may hold the reason why the completion ended."""
+        self._finished |= any(choice.get("finish_reason") for choice in reply.get("choices", ()))
+
+    def worked(self) -> None:
+        """The engine hands control back."""
+        self.last_s = time.perf_counter()
+
+    def end(self) -> bool:
+        """The call is over; False where it was already."""
+        with self._lock:
+            was_over, self._is_over = self._is_over, True
+        return not was_over
+
+    def request(self) -> Request:
+        """The one request of the call."""
+        times_s, prompt = self.token_times_s, self._prompt_tokens
+        cached = None if prompt is None or self._evaluated is None or not times_s else max(prompt - self._evaluated, 0)
+        return Request(
+            start_s=self.start_s,
+            end_s=times_s[-1] if times_s else self.last_s,
+            prompt_tokens=prompt,
+            output_tokens=len(times_s),
+            first_token_s=times_s[0] if times_s else None,
+            chunk_times_s=tuple(times_s),
+            complete=self._finished if self._has_reason else None,
+            intended_s=self._intended_s,
+            cached_tokens=cached,
+        )
+
+
+class Tapped(Generator[int, Sequence[int] | None, None]):
+    """``Llama.generate``'s tokens, passed on as they come; the instant of each is the call's to keep."""
+
+    def __init__(self, tokens: Generator[int, Any, None], call: LlamaCall, working: Callable[[], AbstractContextManager[None]]) -> None:
+        self._tokens, self._call, self._working = tokens, call, working
+
+    def send(self, value: Sequence[int] | None) -> int:
+        """The next token."""
+        with self._working():
+            token = self._tokens.send(value)
+        self._call.token_times_s.append(self._call.last_s)
+        return token
+
+    def throw(self, *error: Any) -> int:
+        """An exception of the reader's, which closes the generator."""
+        return self._tokens.throw(*error)
