@@ -50,6 +50,11 @@ REASONS: tuple[Reason, ...] = (
         "Look at the warnings of the test: a counter stopped, or was slow to answer. Run again; make the window longer.",
     ),
     Reason(
+        "window_misplaced",
+        "When an imported benchmark ran is known too roughly, and power changed too much around it, to tell its energy.",
+        "Give `tpf import` its exact time (`--start`, `--end`), or keep the tool's detailed result.",
+    ),
+    Reason(
         "sampling_gap",
         "Readings were missing around the window: a gauge was not read for too long, or an end of the window lies between distant edges.",
         "Leave the machine a free core while measuring; a process that never yields starves the sampler.",

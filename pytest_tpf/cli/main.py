@@ -33,6 +33,7 @@ VERBS = {
     "baseline": Verb("pytest_tpf.cli.baseline", "run", "list what a baseline holds, or drop entries"),
     "compare": Verb("pytest_tpf.cli.compare", "run", "compare a report with one or more earlier ones, test by test"),
     "merge": Verb("pytest_tpf.cli.merge", "run", "make one report of those of a run's shards"),
+    "import": Verb("pytest_tpf.cli.importing", "run", "make a report of what AIPerf, vllm bench serve or GuideLLM measured"),
     "history": Verb("pytest_tpf.cli.history", "run", "list, show, prune, export and import the runs that were saved"),
 }
 

@@ -27,7 +27,8 @@ class Context:
     """The run's facts. ``recording`` is None, with ``no_meter`` saying why, where nothing could be metered.
 
     ``contended``: domains that another process was measuring meanwhile: their joules are not this test's alone, so they are unknown.
-    ``servers``: where those are that were heard from.
+    ``servers``: where those are that were heard from. ``misplaced_s``: by how much the observation as a whole may lie earlier or later
+    on the meters' clock, where another program's record tells when it was.
     """
 
     facility: Facility
@@ -41,6 +42,7 @@ class Context:
     no_meter: str | None = None
     servers: tuple[Server, ...] = ()
     surroundings: Surroundings = Surroundings()
+    misplaced_s: float = 0.0
 
 
 @record

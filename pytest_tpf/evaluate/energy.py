@@ -13,10 +13,10 @@ from pytest_tpf.evaluate.requests import requests_of, tally, tpot_s, ttft_s, who
 from pytest_tpf.judge.statistics import expanded_uncertainty, mean, ratio_uncertainty
 from pytest_tpf.measure.energy import WORTHWHILE
 from pytest_tpf.measure.trace import Span
-from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy, window_energy
+from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy, displaced_spread, window_energy
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
 from pytest_tpf.records import Boundary, Energy, Facility, Round, record
-from pytest_tpf.uncertainty import COVERAGE_95
+from pytest_tpf.uncertainty import COVERAGE_95, NONE, Spread, total
 
 BARE = 0.1
 """Half of the 95 % interval, relative, up to which an energy may stand without one."""
@@ -63,8 +63,12 @@ def measure_energy(observation: Observation, context: Context) -> Measured:
         call=_energy(context, [observation.call]),
         rounds=tuple(_round(r, w, has_times) for r, w in zip(observation.rounds, windows, strict=True)),
         windows=tuple(windows),
-        half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], counted),
-        device_half_width_j=_half_width_j(observation.rounds, [w.device_j for w in windows], counted.within(ACCELERATOR_PREFIXES)),
+        half_width_j=_half_width_j(observation.rounds, [w.joules for w in windows], _spread(observation, context, counted)),
+        device_half_width_j=_half_width_j(
+            observation.rounds,
+            [w.device_j for w in windows],
+            _spread(observation, context, counted.within(ACCELERATOR_PREFIXES), ACCELERATOR_PREFIXES),
+        ),
         phases=_phases(observation, context),
     )
 
@@ -96,13 +100,20 @@ def _round(one: MeasuredRound, energy: WindowEnergy, has_times: bool) -> Round:
     )
 
 
-def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None], counted: WindowEnergy) -> float:
+def _spread(observation: Observation, context: Context, counted: WindowEnergy, prefixes: tuple[str, ...] = ("",)) -> Spread:
+    """How far the counted energy may be off: by reading the meters, and by not knowing exactly when it was."""
+    if context.recording is None or not context.misplaced_s:
+        return counted.spread
+    return total([counted.spread, displaced_spread(context.recording, counted_spans(observation), context.misplaced_s, prefixes) or NONE])
+
+
+def _half_width_j(rounds: Sequence[MeasuredRound], joules: Sequence[float | None], meters: Spread) -> float:
     """Half of the 95 % interval of the counted energy, as J/token's interval times the tokens."""
     tokens = [float(tally([one]).output_tokens) for one in rounds]
     known = [(e, t) for e, t in zip(joules, tokens, strict=True) if e is not None]
     spread = ratio_uncertainty([e for e, _ in known], [t for _, t in known])
     type_a_j = None if spread is None else spread * sum(tokens)
-    return expanded_uncertainty(type_a_j, len(known), counted.spread)
+    return expanded_uncertainty(type_a_j, len(known), meters)
 
 
 def _phases(observation: Observation, context: Context) -> Phases:

@@ -53,7 +53,7 @@ def mandated(facts: Facts) -> Mandated:
         pue_adjusted_power_w=pue_adjusted_power(facts.power, facts.context.facility, facts.context.unmetered),
         utilization_adjusted_tokens_per_second=utilization_adjusted_output(facts),
         accuracy=_accuracy(facts),
-        latency=_latency(facts.service),
+        latency=latency_of(facts.service),
     )
 
 
@@ -126,7 +126,9 @@ def _accuracy(facts: Facts) -> Accuracy:
     )
 
 
-def _latency(service: Service) -> Latency:
+def latency_of(service: Service) -> Latency:
+    """The quantiles that stand beside the four figures."""
+
     def of(times: Distribution | None) -> tuple[float | None, float | None]:
         return (None, None) if times is None else (times.p50, times.p95)
 

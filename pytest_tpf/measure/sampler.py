@@ -201,7 +201,7 @@ class Sampler:
             fault = Fault(t=t1, code="sampler_lost", text=self.lost or "the sampler was not started")
             return Recording(traces=tuple(Trace(channel=channel, faults=(fault,)) for channel in channels))
         rows, statuses = answer
-        traces = tuple(_trace(channel, *row) for channel, row in zip(channels, rows, strict=True))
+        traces = tuple(trace_of(channel, *row) for channel, row in zip(channels, rows, strict=True))
         if self._restarted:
             traces = tuple(dataclasses.replace(trace, faults=(*self._restarted, *trace.faults)) for trace in traces)
         return Recording(traces=with_swing(traces), statuses=tuple(_status(*row) for row in statuses))
@@ -315,9 +315,10 @@ def _info(content: dict[str, Any]) -> SamplerInfo:
     )
 
 
-def _trace(
-    channel: ChannelInfo, lo: bytes, hi: bytes, values: bytes, faults: list[Any], period_s: float | None, jitter_s: float | None
+def trace_of(
+    channel: ChannelInfo, lo: bytes, hi: bytes, values: bytes, faults: Iterable[Any], period_s: float | None, jitter_s: float | None
 ) -> Trace:
+    """A channel's trace from its readings as raw doubles, as the helper lays them out."""
     rows = zip(array("d", lo), array("d", hi), array("d", values), strict=True)
     is_counter = channel.quantity == "energy_j"
     powers = () if is_counter else tuple(PowerSample(t=0.5 * (a + b), watts=v) for a, b, v in rows)

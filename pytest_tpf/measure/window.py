@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pytest_tpf.measure.energy import DomainEnergy, energy_of_spans
 from pytest_tpf.measure.trace import Recording, Span
 from pytest_tpf.records import Trust, record
-from pytest_tpf.uncertainty import Spread, total
+from pytest_tpf.uncertainty import NONE, Spread, total, uniform
 
 ACCELERATOR_PREFIXES = ("gpu:",)
+PLACES = 4
+"""To either side of a window that may be misplaced: where it is tried."""
+
 _TRUST_ORDER: tuple[Trust, ...] = ("estimated", "replayed", "measured")
 
 
@@ -80,6 +83,22 @@ def window_energy(recording: Recording, spans: Sequence[Span], contended: Sequen
         trust=next((trust for trust in _TRUST_ORDER if trust in trusts), None),
         method="+".join(dict.fromkeys(trace.channel.method for trace in traces)) or None,
     )
+
+
+def displaced_spread(recording: Recording, spans: Sequence[Span], by_s: float, prefixes: tuple[str, ...] = ("",)) -> Spread | None:
+    """How far the energy of ``spans`` may be off where all of them together may lie up to ``by_s`` earlier or later than they say.
+
+    None where it isn't known in all of these places. ``prefixes``: of the domains whose energy is meant.
+    """
+    if not by_s:
+        return NONE
+    steps = [by_s * step / PLACES for step in range(-PLACES, PLACES + 1)]
+    tried = [window_energy(recording, [(start + step, end + step) for start, end in spans]).within(prefixes).joules for step in steps]
+    known = [joules for joules in tried if joules is not None]
+    here = tried[PLACES]
+    if here is None or len(known) < len(tried):
+        return None
+    return uniform(max(abs(joules - here) for joules in known))
 
 
 def _total(energies: Sequence[DomainEnergy]) -> float | None:

@@ -36,7 +36,7 @@ from pytest_tpf.meters._prom_series import (
     targets,
 )
 from pytest_tpf.meters.protocol import Channel, ChannelInfo, History, MeterOptions, MeterUnavailable, Opened, ReadFault, Status
-from pytest_tpf.meters.wall_clock import ClockWatch
+from pytest_tpf.meters.wall_clock import ClockWatch, wall_offset
 from pytest_tpf.records import Accelerator, record
 
 _LOOKBACKS_S = (300.0, 3600.0)  # how far back scrapes are looked at when the meter opens: the second where the first shows too few
@@ -60,12 +60,12 @@ class _Server:
         """The query's series over the ``length_s`` seconds before the server's time ``at_s`` (now where None). Raises PromError."""
         return read_matrix(self.client.query(ranged(query, length_s), at_s))
 
-    def scrape_s(self, series: Iterable[Series], period_s: float) -> float:
+    def scrape_s(self, series: Iterable[Series], period_s: float, at_s: float | None) -> float:
         """How long the scrapes that brought ``series`` take at most (s), as far as Prometheus tells."""
         longest: list[float] = []
         for job, instance in {(one.labels.get("job", ""), one.labels.get("instance", "")) for one in series}:
             query = Query(domain="", query="scrape_duration_seconds", unit="J", labels={"job": job, "instance": instance})
-            longest += [value for found in self.series(query, _LOOKBACKS_S[0]) for _, value in found.samples if math.isfinite(value)]
+            longest += [value for found in self.series(query, _LOOKBACKS_S[0], at_s) for _, value in found.samples if math.isfinite(value)]
         return max(longest) if longest else min(_UNKNOWN_SCRAPE_SHARE * period_s, _LONGEST_UNKNOWN_SCRAPE_S)
 
 
@@ -82,13 +82,13 @@ class _Look:
 class _Feed:
     """One query, asked on behalf of all the domains it shows: their questions of one window share an answer."""
 
-    def __init__(self, server: _Server, query: Query, found: Sequence[Series]) -> None:
+    def __init__(self, server: _Server, query: Query, found: Sequence[Series], until_s: float | None) -> None:
         self.query = query
         self.period_s = _median([_shown_every_s(query, one.samples) for one in found])  # None: too few samples to tell
         self.averaging_s = _averaging_s(query, found, self.period_s or _ASSUMED_PERIOD_S)
         self.poll_s = _rounded(min(max((self.period_s or _ASSUMED_PERIOD_S) / 4, 0.05), 1.0))
         self._server = server
-        self._scrape_s = server.scrape_s(found, self.period_s or _ASSUMED_PERIOD_S)
+        self._scrape_s = server.scrape_s(found, self.period_s or _ASSUMED_PERIOD_S, until_s)
         self._lock = threading.Lock()
         self._last: _Look | None = None
         self._failing_since: float | None = None
@@ -144,8 +144,9 @@ class PrometheusMeter:
             config = load_prometheus(options.prometheus)
             server = _Server(config)
             clock = server.watch.look()
-            queries = config.queries or _known(server)
-            found = [_opened(server, query, clock.offset_s + time.perf_counter()) for query in _counters_first(queries)]
+            until_s = None if options.past_until_s is None else options.past_until_s + clock.offset_s - wall_offset().offset_s
+            queries = config.queries or _known(server, until_s)
+            found = [_opened(server, query, until_s, clock.offset_s + time.perf_counter()) for query in _counters_first(queries)]
             return _assembled(server, found, config.timeout_s)
         except PromError as error:
             remedy = ": start it, or correct --tpf-prometheus" if error.passing else ""
@@ -175,11 +176,11 @@ def _counters_first(queries: Sequence[Query]) -> list[Query]:
     return sorted(queries, key=lambda query: query.quantity != "energy")
 
 
-def _known(server: _Server) -> tuple[Query, ...]:
+def _known(server: _Server, until_s: float | None) -> tuple[Query, ...]:
     """Of each group of known exporters the first that the server has."""
     every = [query for group in KNOWN for query in group]
     try:
-        there = {every[int(row["metric"]["n"])].query for row in server.client.query(probe(every))["result"]}
+        there = {every[int(row["metric"]["n"])].query for row in server.client.query(probe(every), until_s)["result"]}
     except (KeyError, TypeError, ValueError, IndexError):
         raise PromError(f"{server.client.name} does not say which metrics it has: name the queries in a TOML file") from None
     found = [next((query for query in group if query.query in there), None) for group in KNOWN]
@@ -189,26 +190,27 @@ def _known(server: _Server) -> tuple[Query, ...]:
     return tuple(query for query in found if query is not None)
 
 
-def _opened(server: _Server, query: Query, now_s: float) -> _Found:
-    query = _aged(server, query)
+def _opened(server: _Server, query: Query, until_s: float | None, now_s: float) -> _Found:
+    """A query's series as they were at ``until_s`` of the server's clock; None: as they are, at ``now_s``."""
+    query = _aged(server, query, until_s)
     series: list[Series] = []
     for lookback_s in _LOOKBACKS_S:
-        series = server.series(query, lookback_s)
+        series = server.series(query, lookback_s, until_s)
         if any(len(one.samples) > 2 for one in series):
             break
-    found, notes = targets(query, series, now_s)
+    found, notes = targets(query, series, now_s if until_s is None else until_s)
     shown = tuple(Series(labels=t.labels, samples=merged(one for one in series if t.holds(one, query))) for t in found)
-    return _Found(feed=_Feed(server, query, shown), targets=tuple(found), series=shown, notes=tuple(notes))
+    return _Found(feed=_Feed(server, query, shown, until_s), targets=tuple(found), series=shown, notes=tuple(notes))
 
 
-def _aged(server: _Server, query: Query) -> Query:
+def _aged(server: _Server, query: Query, until_s: float | None) -> Query:
     """An expression over several series, which are scraped at different times: some of what it shows is up to a scrape interval old."""
     if is_selector(query.query) or query.refresh_s is not None:
         return query
     inside = [
         one
         for selector in selectors(query.query)
-        for one in server.series(dataclasses.replace(query, query=selector, labels={}), _LOOKBACKS_S[0])
+        for one in server.series(dataclasses.replace(query, query=selector, labels={}), _LOOKBACKS_S[0], until_s)
         if one.samples
     ]
     period_s = max((spacing_s([t for t, _ in one.samples]) or 0.0 for one in inside), default=0.0)

@@ -76,7 +76,8 @@ class ReplayMeter:
         path, offset_s = options.replay, options.replay_offset_s
         if path is None:
             raise MeterUnavailable("no log is given: --tpf-replay FILE")
-        file = GrowingFile(path, PowerLog(keep_from_s=time.time() - offset_s - _KEPT_BEFORE_S))
+        from_s = time.time() if options.past_from_s is None else options.past_from_s
+        file = GrowingFile(path, PowerLog(keep_from_s=from_s - offset_s - _KEPT_BEFORE_S))
         try:
             _wait_for_readings(file)
         except LogError as error:
@@ -88,7 +89,7 @@ class ReplayMeter:
             raise MeterUnavailable(f"{path}: none of its readings has a value")
         metered = {channel.info.domain for channel in channels}
         silent = dict.fromkeys(source.domain for source, _, _ in file.log.series if source.domain not in metered)
-        return Opened(channels=tuple(channels), notes=tuple(_notes(file, offset_s)), unmetered=tuple(silent))
+        return Opened(channels=tuple(channels), notes=tuple(_notes(file, offset_s, options.past_until_s)), unmetered=tuple(silent))
 
     def status(self) -> Sequence[Status]:
         """A log gives no slow evidence."""
@@ -186,7 +187,7 @@ class _Asked:
         return min(max(lo, t0), t1), "clock_stepped", text
 
 
-def _notes(file: GrowingFile, offset_s: float) -> Iterator[str]:
+def _notes(file: GrowingFile, offset_s: float, past_until_s: float | None) -> Iterator[str]:
     path, log = file.path, file.log
     unknown = "how well the recorder's clock then agrees with this machine's is not known"
     yield f"replayed from {path}: clock offset {offset_s:+.3f} s; {unknown}"
@@ -201,6 +202,8 @@ def _notes(file: GrowingFile, offset_s: float) -> Iterator[str]:
         yield f"{path}: {log.repeated} readings have the time of the one before and are left out{hint}"
     stale_s = time.time() - (log.last_s + offset_s)
     spacing_s = max((series.spacing_s() or 0.0 for _, _, series in log.series), default=0.0)
+    if past_until_s is not None:
+        return  # a log of the past is old, and that is well
     if abs(stale_s) > max(_STALE_S, _STALE_PERIODS * spacing_s):
         apart = f"{abs(stale_s):.0f} s {'old' if stale_s > 0 else 'ahead'}"
         yield f"{path}: its last reading is {apart}: if it is still being written, clocks or time zones differ (--tpf-replay-offset)"

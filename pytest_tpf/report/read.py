@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.stream import JsonStream, key_twice
+from pytest_tpf.report.stream import MAX_VALUE_CHARS, JsonStream, key_twice
 from pytest_tpf.report.walk import check_depth
 from pytest_tpf.report.wording import kind, printable
 
@@ -50,14 +50,16 @@ def scan_report(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BY
         yield from _parts(file, max_bytes)
 
 
-def scan_values(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BYTES) -> Iterator[Any]:
+def scan_values(
+    path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BYTES, max_value_chars: int = MAX_VALUE_CHARS
+) -> Iterator[Any]:
     """The values that stand one after the other in ``path``, as in JSON lines; one at a time is in memory.
 
     Raises:
         ReportError: as ``read_report``, but that a value needn't be an object, when the scan gets there.
     """
     with _named(path), _opened(path) as file:
-        stream = JsonStream(file, max_bytes)
+        stream = JsonStream(file, max_bytes, max_value_chars=max_value_chars)
         while not stream.at_end():
             yield _bounded(stream.value())
 

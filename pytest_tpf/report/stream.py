@@ -35,8 +35,9 @@ class JsonStream:
     Every method raises ReportError where the text isn't UTF-8, isn't JSON or breaks a bound.
     """
 
-    def __init__(self, file: BinaryIO, max_bytes: int, if_larger: str = "") -> None:
+    def __init__(self, file: BinaryIO, max_bytes: int, if_larger: str = "", max_value_chars: int = MAX_VALUE_CHARS) -> None:
         self._file, self._left_bytes = file, max_bytes
+        self._max_value_chars = max_value_chars
         self._if_larger = f"larger than {max_bytes} bytes{if_larger}"
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._read_bytes = 0
@@ -96,9 +97,9 @@ class JsonStream:
         if self._ended:
             return False
         self._forget()
-        if len(self._buffer) > MAX_VALUE_CHARS:
-            raise ReportError(f"a value is longer than {MAX_VALUE_CHARS} characters (line {self._line}, column {self._column})")
-        chunk = self._file.read(min(max(_CHUNK_BYTES, len(self._buffer)), MAX_VALUE_CHARS + 1 - len(self._buffer)))
+        if len(self._buffer) > self._max_value_chars:
+            raise ReportError(f"a value is longer than {self._max_value_chars} characters (line {self._line}, column {self._column})")
+        chunk = self._file.read(min(max(_CHUNK_BYTES, len(self._buffer)), self._max_value_chars + 1 - len(self._buffer)))
         self._left_bytes -= len(chunk)
         if self._left_bytes < 0:
             raise ReportError(self._if_larger)
