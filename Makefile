@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
-.PHONY: demo test stress fuzz lint types check bench known-joules models docs clean
+.PHONY: demo test test-servers stress fuzz lint types check bench known-joules models docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -36,6 +36,15 @@ APART := tests/cli tests/docs tests/engines tests/evaluate tests/fuzz tests/hist
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
+
+# A real llama_cpp.server, and llama-cpp-python in this process: apart from `make test`, because pip compiles it (with g++; five minutes on
+# two quiet cores).
+$(VENV)/.servers: $(VENV)/.test
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[servers]'
+	@touch $@
+
+test-servers: $(VENV)/.servers
+	$(BIN)/python -m pytest tests/servers tests/engines/test_llama_cpp.py
 
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test
