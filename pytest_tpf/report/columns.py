@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from pytest_tpf.records import Distribution, TestRecord, record
+from pytest_tpf.records import Distribution, Goodput, TestRecord, record
 from pytest_tpf.report.errors import ReportError
 from pytest_tpf.report.regressions import amount, badness, headline_change, is_energy, severity, standing
 from pytest_tpf.report.text import UNKNOWN, energy, number, percent, plain, shortened, si
@@ -94,6 +94,10 @@ def _p95(distribution: Distribution | None) -> float | None:
     return distribution.p95 if distribution else None
 
 
+def _goodput(found: Goodput | None) -> str:
+    return f"{si(found.requests_per_second)} ({percent(found.good / found.attempted)})" if found and found.attempted else UNKNOWN
+
+
 _COLUMNS = (
     _words("test", "name", "the test", lambda test: test.nodeid),
     Column(
@@ -158,6 +162,14 @@ _COLUMNS = (
     _figure("TTFT p95", "ttft_s", "time to the first token, 95th percentile", _seconds, lambda test: _p95(test.service.ttft_s)),
     _figure("TPOT p95", "tpot_s", "time per further token, 95th percentile", _seconds, lambda test: _p95(test.service.tpot_s)),
     _figure("E2E p95", "e2e_s", "time from request to end, 95th percentile", _seconds, lambda test: _p95(test.service.e2e_s)),
+    Column(
+        key="goodput",
+        heading="goodput",
+        help="requests per second that met every limit, and their share of those attempted",
+        cell=lambda test: _goodput(test.service.goodput),
+        value=lambda test: test.service.goodput.requests_per_second if test.service.goodput else None,
+        worst="low",
+    ),
     _figure("duration", "duration_s", "length of the counted window", _seconds, lambda test: test.service.duration_s),
     _figure("tokens", "output_tokens", "output tokens", si, lambda test: test.workload.output_tokens),
     _figure("requests", "requests", "requests", si, lambda test: test.workload.requests),

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_tpf.records import BudgetResult, Ceiling, Conditions, DeviceState, Distribution, Fit, Goodput, TestRecord
+from pytest_tpf.records import BudgetResult, Ceiling, Conditions, DeviceState, Distribution, Fit, Goodput, Load, TestRecord
 from pytest_tpf.report.regressions import full_lines
 from pytest_tpf.report.text import UNKNOWN, energy, number, percent, plain, shortened, si
 
@@ -114,14 +114,35 @@ def _record(value: Any, trust: str | None, indent: str, quantity: str = "") -> I
     for name, item in fields.items():
         if isinstance(item, Mapping):
             yield from _mapping(name, item, trust, indent)
+        elif isinstance(item, Load):
+            yield from _load(item, indent)
         elif dataclasses.is_dataclass(item) and not isinstance(item, (Distribution, Goodput)):
             yield f"{indent}{name}"
             yield from _record(item, trust, f"{indent}  ", quantity=name)
         elif item is not None:
             yield _line(indent, name, _text(quantity if name == "value" else name, item, trust))
-    unknown = [name for name, item in fields.items() if item is None and name != "reason"]
+    unknown = [name for name, item in fields.items() if item is None and name not in ("reason", "load")]
     if unknown:
         yield _line(indent, "not known", ", ".join(unknown))
+
+
+def _load(load: Load, indent: str) -> Iterator[str]:
+    """How the requests were sent; a test that sent them itself has none."""
+    facts = [
+        (f"{load.mode}", True),
+        (f"{load.concurrency} at a time", load.mode == "closed" and load.concurrency is not None),
+        (f"{load.arrival} arrivals", load.arrival is not None),
+        (f"seed {load.seed}", load.seed is not None),
+        (f"{load.requests} requests, {load.failed} failed", True),
+        (f"at most {load.peak_concurrency} at a time", load.peak_concurrency is not None),
+        (f"{load.concurrency} allowed", load.mode == "open" and load.concurrency is not None),
+    ]
+    rates = {"offered": load.offered_requests_per_second, "achieved": load.achieved_requests_per_second}
+    yield _line(indent, "load", ", ".join(fact for fact, is_known in facts if is_known))
+    yield _line(f"{indent}  ", "rate", ", ".join(f"{si(rate, 'req/s')} {name}" for name, rate in rates.items() if rate is not None))
+    if load.lateness_s is not None:
+        late = "; too late: times and goodput are not the server's, and left out" if load.is_late else ""
+        yield _line(f"{indent}  ", "the client's lateness", f"{_distribution(load.lateness_s)}{late}")
 
 
 def _mapping(name: str, items: Mapping[str, Any], trust: str | None, indent: str) -> Iterator[str]:

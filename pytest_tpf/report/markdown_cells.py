@@ -89,7 +89,18 @@ def _quality(test: TestRecord) -> str:
 def _latency(test: TestRecord) -> str:
     found = test.mandated.latency
     times = (found.ttft_p95_s, found.tpot_p95_s, found.e2e_p95_s)
-    return _UNKNOWN if times == (None, None, None) else words(" / ".join(_together(si(value, "s")) for value in times))
+    told = _UNKNOWN if times == (None, None, None) else words(" / ".join(_together(si(value, "s")) for value in times))
+    return f"{told}{_load(test)}"
+
+
+def _load(test: TestRecord) -> str:
+    """Where a load sent the requests: how many were good, or that the client kept it from being known."""
+    load, goodput = test.service.load, test.service.goodput
+    if load is None:
+        return ""
+    if load.is_late:
+        return "; the client was late"
+    return f"; {goodput.good} of {goodput.attempted} good, {_together(si(goodput.requests_per_second, 'req/s'))}" if goodput else ""
 
 
 def _label(test: TestRecord) -> str:

@@ -131,6 +131,14 @@ def test_every_mandated_figure_has_its_unit_and_its_trust_or_says_why_it_is_unkn
     assert "energy is invalid: counter_reset on gpu:0" in text.quoted
 
 
+def test_a_late_client_is_told_in_the_place_of_its_times():
+    test = measured_test()
+    load = dataclasses.replace(test.service.load, is_late=True)
+    late = dataclasses.replace(test, service=dataclasses.replace(test.service, load=load, goodput=None))
+    assert "<td>100 ms / 33.0 ms / 2.30 s; 92 of 96 good, 15.9 req/s</td>" in render_markdown(report(test)).replace("\u00a0", " ")
+    assert "; the client was late</td>" in render_markdown(report(late))
+
+
 def test_an_undeclared_pue_is_said():
     power = PueAdjustedPower(value=None, it_power_w=426.0, pue=None, reason="PUE is undeclared (--tpf-pue X)")
     mandated = dataclasses.replace(measured_test().mandated, pue_adjusted_power_w=power)

@@ -277,6 +277,27 @@ def test_si_keeps_three_digits(value):
     assert float(digits) * prefixes[unit.removesuffix("J")] == pytest.approx(value, rel=0.0051)
 
 
+def _late(test):
+    load = dataclasses.replace(test.service.load, is_late=True)
+    return dataclasses.replace(test, service=dataclasses.replace(test.service, load=load, goodput=None, e2e_s=None))
+
+
+def test_a_load_is_told_in_three_lines():
+    lines = [" ".join(line.split()) for line in render_test(measured_test(), width=200)]
+    assert "load open, poisson arrivals, seed 1, 96 requests, 1 failed, at most 41 at a time, 64 allowed" in lines
+    assert "rate 16.9 req/s offered, 16.6 req/s achieved" in lines
+    assert any(line.startswith("the client's lateness p50 392 µs") and line.endswith("n=96") for line in lines)
+    assert "too late: times and goodput are not the server's" in "\n".join(render_test(_late(measured_test()), width=200))
+    assert not any("load" in line.split() for line in render_test(estimated_test()))
+
+
+def test_goodput_is_a_column():
+    assert COLUMNS["goodput"].cell(measured_test()) == "15.9 (96%)"
+    assert COLUMNS["goodput"].cell(_late(measured_test())) == "-"
+    late_last = sorted_tests([_late(measured_test()), measured_test()], "goodput")
+    assert [test.service.goodput is None for test in late_last] == [False, True]
+
+
 def test_energies_carry_their_trust():
     assert energy(0.4, "measured", "J", (0.38, 0.42)) == "400 mJ ±5.0%"
     assert energy(0.4, "replayed", "J") == "400 mJ replayed"
