@@ -9,11 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pytest_tpf.measure.crosscheck import with_swing
-from pytest_tpf.measure.energy import TOO_SHORT
 from pytest_tpf.measure.history import HistoryReader
 from pytest_tpf.measure.sampler import meter_infos, trace_of
-from pytest_tpf.measure.trace import Fault, Recording, Span
-from pytest_tpf.measure.window import displaced_spread, window_energy
+from pytest_tpf.measure.trace import Recording, Span
+from pytest_tpf.measure.window import placeable
 from pytest_tpf.meters.protocol import MeterOptions, MeterUnavailable, Opened
 from pytest_tpf.meters.registry import open_meters
 from pytest_tpf.records import Accelerator, MeterInfo, record
@@ -52,7 +51,7 @@ class Keepers:
             time.sleep(_LOOK_S)
         rows = [reader.row(question) for reader, question in zip(self._readers, questions, strict=True)]
         traces = [trace_of(reader.info, *row) for reader, row in zip(self._readers, rows, strict=True)]
-        return _placeable(Recording(traces=with_swing(tuple(traces))), span, misplaced_s)
+        return placeable(Recording(traces=with_swing(tuple(traces))), [span], misplaced_s)
 
     def measured_meters(self) -> tuple[MeterInfo, ...]:
         """The report's entries, with the refresh periods that were seen."""
@@ -80,16 +79,3 @@ def opened(sources: Sources, past: Span) -> Iterator[Keepers]:
     finally:
         for meter, _ in pairs:
             meter.close()
-
-
-def _placeable(recording: Recording, span: Span, misplaced_s: float) -> Recording:
-    """The recording, with a fault in every trace where the energy depends too much on when exactly the span was."""
-    if not misplaced_s:
-        return recording
-    joules, off = window_energy(recording, [span]).joules, displaced_spread(recording, [span], misplaced_s)
-    if joules is None or (off is not None and off.expanded <= TOO_SHORT * joules):
-        return recording
-    text = f"when the window was is known to {misplaced_s:g} s only, and power changed too much around it to tell its energy"
-    fault = Fault(t=span[0], code="window_misplaced", text=text)
-    traces = tuple(dataclasses.replace(trace, faults=(*trace.faults, fault)) for trace in recording.traces)
-    return dataclasses.replace(recording, traces=traces)

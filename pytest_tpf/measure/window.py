@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
-from pytest_tpf.measure.energy import DomainEnergy, energy_of_spans
-from pytest_tpf.measure.trace import Recording, Span
+from pytest_tpf.measure.energy import TOO_SHORT, DomainEnergy, energy_of_spans
+from pytest_tpf.measure.trace import Fault, Recording, Span
 from pytest_tpf.records import Trust, record
 from pytest_tpf.uncertainty import NONE, Spread, total, uniform
 
@@ -99,6 +100,20 @@ def displaced_spread(recording: Recording, spans: Sequence[Span], by_s: float, p
     if here is None or len(known) < len(tried):
         return None
     return uniform(max(abs(joules - here) for joules in known))
+
+
+def placeable(recording: Recording, spans: Sequence[Span], misplaced_s: float) -> Recording:
+    """The recording, with a fault in every trace where the energy of ``spans`` hangs too much on where within ``misplaced_s`` they were."""
+    joules = window_energy(recording, spans).joules if misplaced_s else None
+    if joules is None:
+        return recording
+    off = displaced_spread(recording, spans, misplaced_s)
+    if off is not None and off.expanded <= TOO_SHORT * joules:
+        return recording
+    text = f"when the window was is known to {misplaced_s:g} s only, and power changed too much around it to tell its energy"
+    fault = Fault(t=min(start for start, _ in spans), code="window_misplaced", text=text)
+    traces = tuple(dataclasses.replace(trace, faults=(*trace.faults, fault)) for trace in recording.traces)
+    return dataclasses.replace(recording, traces=traces)
 
 
 def _total(energies: Sequence[DomainEnergy]) -> float | None:
