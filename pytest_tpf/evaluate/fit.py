@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_tpf.evaluate.context import Context
 from pytest_tpf.evaluate.energy import Measured, pue_at, window_joules
-from pytest_tpf.evaluate.service import Tally, requests_of, tally
+from pytest_tpf.evaluate.requests import Tally, requests_of, tally
 from pytest_tpf.judge.fit import NoFit, Point, Solution, fit
 from pytest_tpf.judge.statistics import ratio_uncertainty
 from pytest_tpf.measure.window import ACCELERATOR_PREFIXES, WindowEnergy

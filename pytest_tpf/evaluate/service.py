@@ -7,10 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 from pytest_tpf.evaluate.acceptance import accepted_requests
-from pytest_tpf.evaluate.requests import Tally as Tally
-from pytest_tpf.evaluate.requests import requests_of as requests_of
-from pytest_tpf.evaluate.requests import tally as tally
-from pytest_tpf.evaluate.requests import tpot_s, ttft_s, whole_times_s
+from pytest_tpf.evaluate.requests import requests_of, tally, tpot_s, ttft_s, whole_times_s
 from pytest_tpf.judge.statistics import distribution
 from pytest_tpf.markers import Marker
 from pytest_tpf.observation import MeasuredRound, Observation, busy_spans, counted_spans, length_s
