@@ -45,7 +45,7 @@ def _point(benchmark: Fields, number: int, version: str | None, model: str | Non
     is_whole = all(len(rows[status]) == counted[status] for status in _STATUSES)
     strategy = benchmark.within("config").within("strategy")
     total, failed = sum(counted.values()), counted["incomplete"] + counted["errored"]
-    requests = [_request(row, status) for status in _STATUSES for row in rows[status]] if is_whole else []
+    requests = [_request(row, status, placed) for status in _STATUSES for row in rows[status]] if is_whole else []
     prefers_usage = benchmark.within("config").flag("prefer_response_metrics") is not False
     return Point(
         tool=TOOL,
@@ -89,7 +89,7 @@ def _overlaps(row: Fields, placed: Placed) -> bool:
     return end_s >= placed.start_s and (end_s if start_s is None else start_s) <= placed.end_s
 
 
-def _request(row: Fields, status: str) -> Request:
+def _request(row: Fields, status: str, placed: Placed) -> Request:
     timings = row.within("info").within("timings")
     end_s = row.number("request_end_time", most=1e11) or 0.0
     start_s = row.number("request_start_time", most=1e11)
@@ -100,11 +100,11 @@ def _request(row: Fields, status: str) -> Request:
     if not start_s <= (start_s if first_s is None else first_s) <= end_s:
         raise row.refuse("info", "holds times that are not in order")
     return Request(
-        start_s=start_s,
-        end_s=end_s,
+        start_s=start_s - placed.start_s,
+        end_s=end_s - placed.start_s,
         prompt_tokens=row.count("prompt_tokens") if status == "successful" else row.count("prompt_tokens") or 0,
         output_tokens=row.count("output_tokens") or 0,
-        first_token_s=first_s,
+        first_token_s=None if first_s is None else first_s - placed.start_s,
         complete=None if status == "successful" else False,
         cached_tokens=row.count("cached_tokens"),
     )

@@ -32,9 +32,9 @@ class Times:
 class Point:
     """One benchmark. ``name`` tells it from the others of its file; ``duration_s`` is the time that the tool's own rates are over.
 
-    ``requests``: one by one, with Unix times, where the tool tells all of them; else ``counts`` and ``times`` are its sums, and ``latency``
-    the quantiles that it gives without a distribution. ``failed`` of the requests failed or were cut off. ``finished`` is False where the
-    benchmark itself was broken off, or nothing came of it.
+    ``requests``: one by one, in seconds from its start, where the tool tells all of them; else ``counts`` and ``times`` are its sums, and
+    ``latency`` the quantiles that it gives without a distribution. ``failed`` of the requests failed or were cut off. ``finished`` is False
+    where the benchmark itself was broken off, or nothing came of it.
     """
 
     tool: str

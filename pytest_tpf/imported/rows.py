@@ -23,7 +23,7 @@ def row(point: Point, placed: Placed, nodeid: str, context: Context, ahead_s: fl
     """The row of one benchmark that ran when ``placed`` says. ``ahead_s``: Unix time less ``perf_counter``, which the meters' times are."""
     window = (placed.start_s - ahead_s, placed.end_s - ahead_s)
     identity = Identity(nodeid=nodeid, group=None, labels=_labels(point), params=point.params)
-    measured = evaluate(_observation(point, placed, window), identity, Marker(), context, _extra(point, placed))
+    measured = evaluate(_observation(point, window), identity, Marker(), context, _extra(point, placed))
     service = _service(measured.service, point)
     latency = latency_of(service)
     return dataclasses.replace(
@@ -53,9 +53,8 @@ def _extra(point: Point, placed: Placed) -> dict[str, object]:
     }
 
 
-def _observation(point: Point, placed: Placed, window: Span) -> Observation:
-    moved_s = window[0] - (point.placed or placed).start_s  # a window that the user gave moves the requests along
-    requests = [_moved(request, moved_s) for request in point.requests]
+def _observation(point: Point, window: Span) -> Observation:
+    requests = [_moved(request, window[0]) for request in point.requests]
     generations = tuple(_generation(point, request, window) for request in requests)
     one = MeasuredRound(
         start_s=window[0], end_s=window[1], calls=1, generations=generations, declared=() if generations else (point.counts,)

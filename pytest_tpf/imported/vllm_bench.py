@@ -75,7 +75,7 @@ def point(document: Fields, ahead_s: float) -> Point:
         ),
         failed=failed,
         token_source="usage",
-        requests=_requests(seen, placed, failed) if seen is not None and seen.start_s is not None else (),
+        requests=_requests(seen, failed) if seen is not None and seen.start_s is not None else (),
         times=_times(document, seen, completed),
         latency=_latency(document),
         goodput=_goodput(document, completed + failed, duration_s),
@@ -130,13 +130,13 @@ def _seen(document: Fields, completed: int) -> _Seen | None:
     )
 
 
-def _requests(seen: _Seen, placed: Placed, failed: int) -> tuple[Request, ...]:
-    """With Unix times: the first one was sent when the benchmark began. Those that failed have no times and no tokens."""
+def _requests(seen: _Seen, failed: int) -> tuple[Request, ...]:
+    """In seconds from the start: the first one was sent when the benchmark began. Those that failed have no times and no tokens."""
     first_s = min(seen.start_s or (0.0,))
     rows = zip(seen.start_s or (), seen.ttft_s, seen.e2e_s, seen.gaps_s, seen.output_tokens, seen.prompt_tokens, strict=True)
     requests = []
     for start_s, ttft_s, e2e_s, gaps_s, output_tokens, prompt_tokens in rows:
-        at_s = placed.start_s + start_s - first_s
+        at_s = start_s - first_s
         chunks_s = itertools.accumulate((at_s + ttft_s, *gaps_s))
         requests.append(
             Request(
@@ -148,7 +148,7 @@ def _requests(seen: _Seen, placed: Placed, failed: int) -> tuple[Request, ...]:
                 chunk_times_s=tuple(chunks_s),
             )
         )
-    lost = Request(start_s=placed.start_s, end_s=placed.start_s, prompt_tokens=0, output_tokens=0, complete=False)
+    lost = Request(start_s=0.0, end_s=0.0, prompt_tokens=0, output_tokens=0, complete=False)
     return (*requests, *(lost for _ in range(failed)))
 
 
