@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
-.PHONY: demo test test-servers stress fuzz lint types check bench known-joules models docs clean
+.PHONY: demo demo-served test test-servers stress fuzz lint types check bench known-joules models docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -29,6 +29,15 @@ $(VENV)/.calibrated: $(VENV)/.demo
 # named apart and exists already for one more place to look for its settings.)
 demo: $(VENV)/.calibrated
 	$(BIN)/python -m pytest examples/adder --tpf-report=$(REPORT)
+	$(BIN)/tpf validate $(REPORT)
+
+# The same of a served model: the official openai client against a `transformers serve` that the suite starts.
+$(VENV)/.served: $(VENV)/.demo
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[openai,transformers]' 'transformers[serving]'
+	@touch $@
+
+demo-served: $(VENV)/.served
+	$(BIN)/python -m pytest examples/served --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
 # Those that only reckon, read and write go two at a time; those that measure have the machine for themselves.

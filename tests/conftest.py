@@ -31,6 +31,15 @@ def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prom
         yield running
 
 
+@pytest.fixture(scope="session")
+def transformers_serve() -> Iterator[str]:
+    """The base URL of a real `transformers serve` of the adder, started as its example starts it; once, because that takes seconds."""
+    from tests.examples.served import serve_the_adder
+
+    with serve_the_adder() as base_url:
+        yield base_url
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _neighbours_off() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
