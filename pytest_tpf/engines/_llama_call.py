@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_tpf.engines.intent import intended_s
@@ -40,11 +38,8 @@ class LlamaCall:
 
     def see(self, reply: Mapping[str, Any]) -> None:
         """A whole reply, or a chunk of one: it may hold the reason why the completion ended."""
-        self._finished |= any(choice.get("finish_reason") for choice in reply.get("choices", ()))
-
-    def worked(self) -> None:
-        """The engine hands control back."""
-        self.last_s = time.perf_counter()
+        for choice in reply.get("choices", ()):
+            self._finished |= bool(choice.get("finish_reason"))
 
     def end(self) -> bool:
         """The call is over; False where it was already."""
@@ -67,21 +62,3 @@ class LlamaCall:
             intended_s=self._intended_s,
             cached_tokens=cached,
         )
-
-
-class Tapped(Generator[int, Sequence[int] | None, None]):
-    """``Llama.generate``'s tokens, passed on as they come; the instant of each is the call's to keep."""
-
-    def __init__(self, tokens: Generator[int, Any, None], call: LlamaCall, working: Callable[[], AbstractContextManager[None]]) -> None:
-        self._tokens, self._call, self._working = tokens, call, working
-
-    def send(self, value: Sequence[int] | None) -> int:
-        """The next token."""
-        with self._working():
-            token = self._tokens.send(value)
-        self._call.token_times_s.append(self._call.last_s)
-        return token
-
-    def throw(self, *error: Any) -> int:
-        """An exception of the reader's, which closes the generator."""
-        return self._tokens.throw(*error)

@@ -17,12 +17,12 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pytest_tpf.engines._gguf import Describer
-from pytest_tpf.engines._llama_call import LlamaCall, Tapped
+from pytest_tpf.engines._llama_call import LlamaCall
 from pytest_tpf.engines._replaced import replaced
 from pytest_tpf.engines.protocol import Generation, Sink
 
@@ -58,6 +58,13 @@ class LlamaCppEngine:
         """There is nothing to wait for: a token is there when its logits have been read."""
 
 
+class _Thread(threading.local):
+    """What each thread is at: a call, and a chat since when."""
+
+    call: LlamaCall | None = None
+    chat_since_s: float | None = None
+
+
 class _Observer:
     """The wrappers, the calls under way, and for each thread the one it is in.
 
@@ -67,7 +74,7 @@ class _Observer:
     def __init__(self, describe: Describer, sink: Sink) -> None:
         self._describe = describe
         self._sink = sink
-        self._thread = threading.local()
+        self._thread = _Thread()
         self._open: set[LlamaCall] = set()
         self._fed_by_hand: weakref.WeakSet[Any] = weakref.WeakSet()  # contexts that hold more than earlier calls left there
 
@@ -103,12 +110,11 @@ class _Observer:
     def _around_completion(self, original: Any) -> Any:
         @functools.wraps(original)
         def create_completion(llama: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._current() is not None:
+            if self._thread.call is not None:
                 return original(llama, *args, **kwargs)
             call = self._begin(llama)
             try:
-                with self._working_on(call):
-                    reply = original(llama, *args, **kwargs)
+                reply = self._work(call, original, llama, *args, **kwargs)
             except BaseException:
                 self._end(call)
                 raise
@@ -124,7 +130,7 @@ class _Observer:
     def _streamed(self, call: LlamaCall, chunks: Iterator[Any]) -> Generator[Any, None, None]:
         call.is_idle = False
         try:
-            while (chunk := self._next(call, chunks)) is not _END:
+            while (chunk := self._work(call, next, chunks, _END)) is not _END:
                 call.see(chunk)
                 yield chunk
         finally:
@@ -132,14 +138,10 @@ class _Observer:
                 chunks.close()
             self._end(call)
 
-    def _next(self, call: LlamaCall, chunks: Iterator[Any]) -> Any:
-        with self._working_on(call):
-            return next(chunks, _END)
-
     def _around_generate(self, original: Any) -> Any:
         @functools.wraps(original)
         def generate(llama: Any, tokens: Sequence[int], *args: Any, **kwargs: Any) -> Generator[int, Sequence[int] | None, None]:
-            around, prompt = self._current(), list(tokens)
+            around, prompt = self._thread.call, list(tokens)
             generated = original(llama, prompt, *args, **kwargs)
             if around is not None and around.llama is not llama:  # drafts for another model: none of its tokens
                 yield from generated
@@ -148,17 +150,30 @@ class _Observer:
             call.prompted(len(prompt), knows_cached=llama not in self._fed_by_hand)
             self._fed_by_hand.discard(llama)
             try:
-                yield from Tapped(generated, call, functools.partial(self._working_on, call))
+                yield from self._tapped(call, generated)
             finally:
                 if around is None:
                     self._end(call)
 
         return generate
 
+    def _tapped(self, call: LlamaCall, tokens: Generator[int, Any, None]) -> Generator[int, Sequence[int] | None, None]:
+        """The tokens as they come; the instant of each is the call's to keep."""
+        sent = None
+        try:
+            while True:
+                token = self._work(call, tokens.send, sent)
+                call.token_times_s.append(call.last_s)
+                sent = yield token
+        except StopIteration:
+            return
+        finally:
+            tokens.close()
+
     def _around_eval(self, original: Any) -> Any:
         @functools.wraps(original)
         def evaluate(llama: Any, tokens: Sequence[int]) -> Any:
-            call = self._current()
+            call = self._thread.call
             if call is None:
                 self._fed_by_hand.add(llama)
             elif call.llama is llama:
@@ -169,21 +184,19 @@ class _Observer:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def _current(self) -> LlamaCall | None:
-        return getattr(self._thread, "call", None)
-
-    @contextmanager
-    def _working_on(self, call: LlamaCall) -> Iterator[None]:
-        before, self._thread.call = self._current(), call
+    def _work(self, call: LlamaCall, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """One stretch of work on a call, as short as a token: no context manager here."""
+        thread = self._thread
+        before, thread.call = thread.call, call
         try:
-            yield
+            return step(*args, **kwargs)
         finally:
-            self._thread.call = before
-            call.worked()
+            thread.call = before
+            call.last_s = time.perf_counter()
 
     def _begin(self, llama: Any, has_reason: bool = True) -> LlamaCall:
         """A call that begins now, or where the chat that it belongs to began; a second one in the same chat begins by itself."""
-        since_s = getattr(self._thread, "chat_since_s", None)
+        since_s = self._thread.chat_since_s
         self._thread.chat_since_s = None
         call = LlamaCall(llama, time.perf_counter() if since_s is None else since_s, has_reason)
         self._open.add(call)
