@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import itertools
 import json
 import threading
+import time
 
 import pytest
 
@@ -131,6 +133,21 @@ def test_a_reply_in_one_piece_has_a_beginning_and_an_end(server, client, sent):
     generation, request = only(sent)
     assert generation.start_s == request.start_s < server.exchanges[0].sent_s[0] <= request.end_s == generation.end_s
     assert (generation.first_token_s, request.first_token_s, request.chunk_times_s) == (None, None, ())
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_server_that_is_late_has_been_waited_for(server, client, sent, is_stream):
+    """As one that queues: not even a status comes."""
+    server.play(dataclasses.replace(sse.cut_off(["a"]) if is_stream else sse.message("a", count=sse.usage(1)), late=True))
+    reader = threading.Thread(target=lambda: list(ask(client, stream=is_stream)))
+    reader.start()
+    while not server.exchanges:
+        time.sleep(0.001)
+    let_go_s = time.perf_counter()
+    server.exchanges[0].go()
+    reader.join()
+    _, request = only(sent)
+    assert request.start_s < let_go_s < (request.first_token_s if is_stream else request.end_s)
 
 
 def test_a_schedule_is_known_to_the_request(server, client, sent):
@@ -550,8 +567,7 @@ def test_a_cancelled_task_ends_its_call(server, sent, when):
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    held = frozenset(range(0 if when == "asked" else 2, 50))
-    server.play(sse.Answer(events=ENDLESS.events, held=held) if when == "midway" else sse.Answer(body={}, held=frozenset({0})))
+    server.play(dataclasses.replace(ENDLESS, late=when == "asked"))
     asyncio.run(run())
     _, request = only(sent)
     assert request.complete is False

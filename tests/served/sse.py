@@ -31,8 +31,8 @@ Json = dict[str, Any]
 class Answer:
     """``events``: what is sent one after the other, the data as JSON or the event as text; None = the reply is ``body``, in one piece.
 
-    ``held``: places of the events that wait for ``go``. ``drops``: the connection is cut where the stream should end. ``delay_s`` passes
-    before anything is sent, ``pace_s`` before each event.
+    ``held``: places of the events that wait for ``go``. ``late``: not even the status is sent before a first ``go``. ``delay_s`` passes
+    before the status, ``pace_s`` before each event. ``drops``: the connection is cut where the stream should end.
     """
 
     events: tuple[Json | str, ...] | None = None
@@ -40,6 +40,7 @@ class Answer:
     status: int = 200
     held: frozenset[int] = frozenset()
     drops: bool = False
+    late: bool = False
     delay_s: float = 0.0
     pace_s: float = 0.0
 
@@ -145,8 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         exchange = Exchange(path=self.path, body=json.loads(text), headers=dict(self.headers))
         answer = self.server.scripted.begin(exchange)  # type: ignore[attr-defined]
         try:
-            if answer.delay_s:
-                time.sleep(answer.delay_s)
+            if answer.late:
+                exchange.wait()
+            time.sleep(answer.delay_s)
             if answer.events is None:
                 self._send_whole(answer, exchange)
             else:
