@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from pytest_tpf.calls import is_async
+
 if TYPE_CHECKING:
     from pytest_tpf.measurement import Measurement, Progress
     from pytest_tpf.observation import GridPoint
@@ -42,7 +44,7 @@ class Tpf:
         self._claim()
         call = functools.partial(fn, *args, **kwargs)
         steps = self._measurement.rounds(self._progress)
-        return _drive_async(steps, call) if _is_async(fn) else _drive(steps, call)
+        return _drive_async(steps, call) if is_async(fn) else _drive(steps, call)
 
     def fit(self, fn: Callable[[int, int], Any], *, prompts: Sequence[int], outputs: Sequence[int]) -> Any:
         """Energy per prompt token and per output token: a ``records.Fit`` over the grid of ``prompts`` and ``outputs`` (tokens).
@@ -57,7 +59,7 @@ class Tpf:
         def call() -> Any:
             return None if (point := measurement.point) is None else fn(point.prompt_tokens, point.output_tokens)
 
-        driven = _drive_async(visits, call) if _is_async(fn) else _drive(visits, call)
+        driven = _drive_async(visits, call) if is_async(fn) else _drive(visits, call)
         return _then(driven, lambda: self.result.fit) if inspect.isawaitable(driven) else self.result.fit
 
     def load(
@@ -254,12 +256,6 @@ def _grid(prompts: Sequence[int], outputs: Sequence[int]) -> list[GridPoint]:
         if not isinstance(lengths, Sequence) or not lengths or not all(_is_count(length) and length for length in lengths):
             _usage(f"fit({name}=...) needs a list of whole numbers from 1 up (tokens), not {lengths!r}")
     return [GridPoint(prompt_tokens=p, output_tokens=o) for p in sorted(set(prompts)) for o in sorted(set(outputs))]
-
-
-def _is_async(fn: Callable[..., Any]) -> bool:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 def _scores(score: Any) -> list[float]:

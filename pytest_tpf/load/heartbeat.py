@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PERIOD_S = 0.005
+PERIOD_S = 0.010
 
 Beat = tuple[float, float]
 """When it was due and when it came (``time.perf_counter()`` seconds). While one is overdue no other is asked for."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NoReturn
 
 import pytest
 
+from pytest_tpf.calls import is_async
 from pytest_tpf.load.schedule import ARRIVALS, Arrival
 from pytest_tpf.records import record
 
@@ -69,13 +69,6 @@ def prepare(
     if len(kinds) > 1:
         refuse(_MIXED)
     return Job(calls=calls, is_async=kinds.pop(), plan=plan)
-
-
-def is_async(fn: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine, as far as that shows before it is called."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 def _plan(concurrency: Any, rate: Any, arrival: Any, seed: Any, max_in_flight: Any) -> Plan:
