@@ -17,7 +17,7 @@ import pytest
 
 from pytest_tpf.measure.energy import DomainEnergy, energy_of_spans
 from pytest_tpf.measure.history import HistoryReader
-from pytest_tpf.measure.sampler import _trace
+from pytest_tpf.measure.sampler import trace_of
 from pytest_tpf.meters import _prom_client
 from pytest_tpf.meters._prom_known import KNOWN
 from pytest_tpf.meters.prometheus import PrometheusMeter
@@ -83,7 +83,7 @@ def energies(opened: Opened, span: tuple[float, float], patience_s: float = 10.0
         reader = HistoryReader(dataclasses.replace(channel, info=dataclasses.replace(channel.info, patience_s=patience_s)))
         question = reader.ask(*span)
         wait_until(lambda question=question: question.over)
-        trace = _trace(channel.info, *reader.row(question))
+        trace = trace_of(channel.info, *reader.row(question))
         found[f"{channel.info.domain} {channel.info.method}"] = energy_of_spans(trace, [span])
     return found
 
