@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -47,3 +48,12 @@ def test_it_measures_the_server_that_it_started(tests):
     batch = tests["test_several_at_a_time[8]"]["production"]
     assert batch["bytes_per_token"] is None
     assert tests["test_adds"]["production"]["bytes_per_token"] is not None
+
+
+def test_what_the_guide_shows_is_its_own():
+    shown = re.findall(
+        r"^```python\n(.*?)^```$", (SERVED.parents[1] / "docs/how-to/served.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    files = [path.read_text(encoding="utf-8") for path in SERVED.glob("*.py")]
+    assert shown
+    assert [block for block in shown if not any(block in text for text in files)] == []
