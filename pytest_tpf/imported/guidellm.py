@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_tpf.engines.protocol import Request
-from pytest_tpf.imported.fields import Fields
+from pytest_tpf.imported.fields import MOST_TOKENS, Fields
 from pytest_tpf.imported.point import Placed, Point, Times
 from pytest_tpf.observation import Counts
 from pytest_tpf.records import Distribution, Goodput, Load, TokenSource
@@ -21,6 +21,7 @@ from pytest_tpf.report.stream import parse_json
 
 TOOL = "guidellm"
 
+_SLACK_S = 0.001  # the last request's end and the measured part's are read one after the other
 _STATUSES = ("successful", "incomplete", "errored")
 
 
@@ -120,8 +121,14 @@ def _counts(benchmark: Fields, requests: Sequence[Request], total: int) -> Count
             requests=total,
         )
     metrics = benchmark.within("metrics")
-    output, prompt = (metrics.within(name).within("total").count("total_sum") for name in ("output_token_count", "prompt_token_count"))
+    output, prompt = (_sum(metrics.within(name).within("total")) for name in ("output_token_count", "prompt_token_count"))
     return Counts(output_tokens=output or 0, prompt_tokens=prompt, requests=total)
+
+
+def _sum(found: Fields) -> int | None:
+    """GuideLLM adds up in floats: 110.99999999999999 tokens are 111."""
+    value = found.number("total_sum", most=MOST_TOKENS)
+    return None if value is None else round(value)
 
 
 def _token_source(rows: Sequence[Fields], *, prefers_usage: bool) -> TokenSource:
@@ -195,12 +202,25 @@ def _warnings(benchmark: Fields, rows: dict[str, list[Fields]], *, is_whole: boo
             "the report holds a sample of the requests: times are GuideLLM's own distributions, whose quantiles don't interpolate; it "
             "weights that of inter_token_latency_ms by tokens, so there is no TPOT (keep all requests: without sample_size)"
         )
-    scheduled, placed = benchmark.within("scheduler_metrics"), _placed(benchmark)
-    first_s, last_s = (scheduled.number(name, most=1e11) for name in ("request_start_time", "request_end_time"))
-    if (first_s is not None and first_s < placed.start_s) or (last_s is not None and placed.end_s < last_s):
+    placed = _placed(benchmark)
+    inside_s, outside_s = _times_inside_and_outside([row for found in rows.values() for row in found], placed)
+    if outside_s > _SLACK_S:
         yield (
             "requests that reach into the warm-up or the cool-down are counted whole, as GuideLLM does, while the energy is that of the "
-            "measured part alone"
+            f"measured part alone: {outside_s / (inside_s + outside_s):.1%} of the requests' time lies outside, and J/token may be too low "
+            "by as much"
         )
     if rows["incomplete"]:
         yield f"{len(rows['incomplete'])} requests were cut off when the benchmark ended; tokens they had made are counted"
+
+
+def _times_inside_and_outside(rows: Sequence[Fields], placed: Placed) -> tuple[float, float]:
+    """How long the requests were under way in the measured part, and beside it (s)."""
+    inside_s = whole_s = 0.0
+    for row in rows:
+        end_s = row.number("request_end_time", most=1e11) or placed.start_s
+        start_s = row.number("request_start_time", most=1e11)
+        start_s = end_s if start_s is None else start_s
+        whole_s += end_s - start_s
+        inside_s += max(min(end_s, placed.end_s) - max(start_s, placed.start_s), 0.0)
+    return inside_s, whole_s - inside_s

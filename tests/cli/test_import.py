@@ -188,6 +188,18 @@ def test_guidellm_with_a_sample_of_its_requests(imported):
     assert [row["params"]["streams"] for row in rows] == ["1", "2"]
 
 
+def test_guidellm_with_a_warm_up_has_the_requests_that_it_counts_itself(imported, changed):
+    (benchmark,) = told(GUIDELLM)["benchmarks"]
+    began_s = benchmark["start_time"] + 0.25
+    late = [each for each in benchmark["requests"]["successful"] if each["request_end_time"] >= began_s]
+    totals = benchmark["metrics"] | {"request_totals": {"successful": len(late), "errored": 0, "incomplete": 0, "total": len(late)}}
+    (row,) = imported(changed(GUIDELLM, benchmarks=[benchmark | {"start_time": began_s, "metrics": totals}]))
+    assert 0 < len(late) < 8
+    assert (row["workload"]["requests"], row["workload"]["output_tokens"]) == (len(late), 12 * len(late))
+    assert row["service"]["busy_s"] <= row["service"]["duration_s"]
+    assert any("of the requests' time lies outside, and J/token may be too low" in warning for warning in row["warnings"])
+
+
 # --- energy -----------------------------------------------------------------------------------------------------------
 
 
