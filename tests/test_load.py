@@ -316,7 +316,8 @@ def test_the_tests_end_is_the_loads_end():
 
 def test_a_blocked_loop_misses_its_beats_and_tells_for_how_long():
     async def block():
-        with beating(asyncio.get_running_loop().call_soon_threadsafe) as beats:
+        beats = []
+        with beating(beats, asyncio.get_running_loop().call_soon_threadsafe):
             while not beats:
                 await asyncio.sleep(0)
             start_s = time.perf_counter()
@@ -331,8 +332,8 @@ def test_a_blocked_loop_misses_its_beats_and_tells_for_how_long():
 
 
 def test_the_heart_of_threads_beats_on_its_own():
-    came = threading.Event()
-    with beating() as beats:
+    came, beats = threading.Event(), []
+    with beating(beats):
         while len(beats) < 3:
             came.wait(0.001)
     assert all(came_s >= due_s for due_s, came_s in beats)

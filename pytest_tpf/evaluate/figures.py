@@ -29,7 +29,7 @@ from pytest_tpf.records import (
 
 JOULES_PER_KWH = 3.6e6
 CLIENT_LATE = "client_late: the client was late with its requests or their replies, so the times are not the server's"
-NOT_TOLD_APART = "acceptance per request is unknown: give tpf.quality a list"
+NOT_TOLD_APART = "acceptance can't be told per request: give tpf.quality a list with one entry each, and limit only times that are seen"
 
 
 @record

@@ -25,25 +25,24 @@ Wake = Callable[[Callable[[], Any]], Any]
 
 
 @contextmanager
-def beating(wake: Wake = lambda beat: beat()) -> Iterator[list[Beat]]:
-    """Beats are added to the list while the context is open.
+def beating(beats: list[Beat], wake: Wake = lambda beat: beat()) -> Iterator[None]:
+    """Beats are added to ``beats`` while the context is open; one that is overdue at its end is the last.
 
     ``wake``: has a function called by whoever reads the replies: at once for threads, ``loop.call_soon_threadsafe`` for a loop.
     """
-    heart = _Heart(wake)
+    heart = _Heart(beats, wake)
     thread = threading.Thread(target=heart.run, name="tpf-heartbeat", daemon=True)
     thread.start()
     try:
-        yield heart.beats
+        yield
     finally:
         heart.stop()
         thread.join()
 
 
 class _Heart:
-    def __init__(self, wake: Wake) -> None:
-        self.beats: list[Beat] = []
-        self._wake = wake
+    def __init__(self, beats: list[Beat], wake: Wake) -> None:
+        self._beats, self._wake = beats, wake
         self._overdue_s: float | None = None
         self._stopped = threading.Event()
 
@@ -63,5 +62,5 @@ class _Heart:
 
     def _beat(self, due_s: float) -> None:
         if self._overdue_s == due_s:
-            self.beats.append((due_s, time.perf_counter()))
+            self._beats.append((due_s, time.perf_counter()))
             self._overdue_s = None

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from pytest_tpf.load.heartbeat import beating
+from pytest_tpf.load.heartbeat import Beat, beating
 from pytest_tpf.load.plan import Job
 from pytest_tpf.load.schedule import send_times_s
 from pytest_tpf.load.sending import Keep, Sending
@@ -14,15 +14,15 @@ from pytest_tpf.load.sending import Keep, Sending
 
 async def send_from_tasks(job: Job, keep: Keep) -> list[Any]:
     """One run of the list; see ``Sending.checked_replies`` for what comes back. Returns when every request has ended."""
-    sending = Sending(job)
-    with beating(asyncio.get_running_loop().call_soon_threadsafe) as beats:
-        try:
+    sending, beats = Sending(job), list[Beat]()
+    try:
+        with beating(beats, asyncio.get_running_loop().call_soon_threadsafe):
             async with asyncio.TaskGroup() as group:
                 await (_by_turns if job.plan.mode == "closed" else _by_schedule)(job, sending, group)
-        except BaseExceptionGroup as errors:
-            sending.broken = errors.exceptions[0]
-        finally:
-            keep(sending.run(beats))
+    except BaseExceptionGroup as errors:
+        sending.broken = errors.exceptions[0]
+    finally:
+        keep(sending.run(beats))
     return sending.checked_replies()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from pytest_tpf.load.heartbeat import beating
+from pytest_tpf.load.heartbeat import Beat, beating
 from pytest_tpf.load.plan import Job
 from pytest_tpf.load.schedule import send_times_s
 from pytest_tpf.load.sending import Keep, Sending
@@ -20,17 +20,17 @@ def send_from_threads(job: Job, keep: Keep) -> list[Any]:
 
     The threads are daemons: a run that is interrupted doesn't wait for replies that may never come.
     """
-    sending = Sending(job)
-    with beating() as beats:
-        try:
+    sending, beats = Sending(job), list[Beat]()
+    try:
+        with beating(beats):
             threads = _by_turns(job, sending) if job.plan.mode == "closed" else _by_schedule(job, sending)
             for thread in threads:
                 thread.join()
-        except BaseException as error:
-            sending.broken = error
-            raise
-        finally:
-            keep(sending.run(beats))
+    except BaseException as error:
+        sending.broken = error
+        raise
+    finally:
+        keep(sending.run(beats))
     return sending.checked_replies()
 
 
