@@ -1,6 +1,7 @@
 """What the ``openai`` client reads of one reply, passed on to it as it was and shown to the call that the reply belongs to.
 
-Everything here is put in front of a method of one object (a response, a stream), so it stays with that object for as long as it is read.
+Everything here is put in front of a method of one object (a response, a stream), so it stays with that object until it has been read,
+and no longer: the object would hold itself, and its memory until the garbage collector comes.
 ``is_reading`` of the call is True while the wire is waited for: whoever closes the response then is the client, at the end of the body,
 and not a caller who has seen enough.
 """
@@ -15,6 +16,7 @@ from typing import Any
 from pytest_tpf.engines._api_call import ApiCall
 
 _DONE = "[DONE]"
+_HEARD = ("close", "aclose", "iter_bytes", "aiter_bytes")
 
 
 def listen(call: ApiCall, response: Any) -> None:
@@ -22,11 +24,22 @@ def listen(call: ApiCall, response: Any) -> None:
     if response.is_stream_consumed and not call.is_stream:
         call.whole(response.content, time.perf_counter())
         return
-    response.close = _closing(call, response.close)
-    response.aclose = _async_closing(call, response.aclose)
+    response.close = _closing(call, response)
+    response.aclose = _async_closing(call, response)
     if not call.is_stream:
         response.iter_bytes = functools.partial(_body, call, response.iter_bytes)
         response.aiter_bytes = functools.partial(_async_body, call, response.aiter_bytes)
+
+
+def hear(call: ApiCall, stream: Any, events: Callable[[ApiCall, Any], Any]) -> None:
+    """The events of ``stream`` are ``call``'s: ``events`` is one of the two below."""
+    original = stream._iter_events
+
+    def iter_events() -> Any:
+        vars(stream).pop("_iter_events", None)
+        return events(call, original)
+
+    stream._iter_events = iter_events
 
 
 def events(call: ApiCall, original: Callable[[], Iterator[Any]]) -> Iterator[Any]:
@@ -85,21 +98,30 @@ async def _async_body(call: ApiCall, original: Callable[..., AsyncIterator[bytes
         call.whole(b"".join(parts), time.perf_counter())
 
 
-def _closing(call: ApiCall, original: Callable[[], None]) -> Callable[[], None]:
+def _closing(call: ApiCall, response: Any) -> Callable[[], None]:
+    original = response.close
+
     @functools.wraps(original)
     def close() -> None:
-        if not call.is_reading:
-            call.end()
+        _closed(call, response)
         original()
 
     return close
 
 
-def _async_closing(call: ApiCall, original: Callable[[], Any]) -> Callable[[], Any]:
+def _async_closing(call: ApiCall, response: Any) -> Callable[[], Any]:
+    original = response.aclose
+
     @functools.wraps(original)
     async def aclose() -> None:
-        if not call.is_reading:
-            call.end()
+        _closed(call, response)
         await original()
 
     return aclose
+
+
+def _closed(call: ApiCall, response: Any) -> None:
+    for name in _HEARD:
+        vars(response).pop(name, None)
+    if not call.is_reading:
+        call.end()

@@ -150,7 +150,7 @@ class _Observer:
         def init(stream: Any, *args: Any, **kwargs: Any) -> None:
             original(stream, *args, **kwargs)
             if (call := self._calls.get(stream.response)) is not None:
-                stream._iter_events = functools.partial(events, call, stream._iter_events)
+                wire.hear(call, stream, events)
 
         return init
 

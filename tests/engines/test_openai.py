@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import itertools
 import json
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -379,6 +381,21 @@ def test_a_stream_that_is_read_after_the_observer_has_gone_shows_no_more(server,
     (generation,) = generations
     assert generation.requests == ()
     assert "nobody read it" in generation.notes[0]
+
+
+@pytest.mark.parametrize("is_observed", [False, True])
+def test_a_stream_that_was_read_is_gone_without_the_garbage_collector(server, client, is_observed):
+    server.play(script=sse.vllm(["a"], 9))
+    with OpenAIEngine().observe(lambda generation: None) if is_observed else contextlib.nullcontext():
+        gc.disable()
+        try:
+            chunks = stream(client)
+            traces = [weakref.ref(chunks), weakref.ref(chunks.response)]
+            list(chunks)
+            del chunks
+            assert [trace() for trace in traces] == [None, None]
+        finally:
+            gc.enable()
 
 
 def test_the_client_is_left_as_it_was(server, client):
