@@ -39,8 +39,8 @@ class Description:
     """A model as records and builtins; ``config`` has the keys of a config.json, None where the metadata don't say enough."""
 
     model: Model
-    config: Mapping[str, Any] | None
-    device: str | None
+    config: Mapping[str, Any] | None = None
+    device: str | None = None
 
 
 class Describer:
@@ -50,9 +50,12 @@ class Describer:
         self._known: weakref.WeakKeyDictionary[Any, Description] = weakref.WeakKeyDictionary()
 
     def __call__(self, llama: Any) -> Description:
-        """The description of a ``Llama``, also of one that was closed meanwhile if it was described before."""
+        """The description of a ``Llama`` that isn't closed, or that was described before; of one that doesn't tell its name alone."""
         if llama not in self._known:
-            self._known[llama] = describe(llama)
+            try:
+                self._known[llama] = describe(llama)
+            except Exception:  # another version's ways: its tokens count all the same
+                self._known[llama] = Description(model=Model(name=Path(str(getattr(llama, "model_path", ""))).stem or None))
         return self._known[llama]
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_tpf.engines._gguf import Description
 from pytest_tpf.engines.intent import intended_s
 from pytest_tpf.engines.protocol import Request
 
@@ -16,8 +17,8 @@ class LlamaCall:
     ``has_reason``: whether a finish reason is to come. ``is_idle``: a stream that nobody has begun to read, for which nothing was done.
     """
 
-    def __init__(self, llama: Any, start_s: float, has_reason: bool) -> None:
-        self.llama, self.start_s, self.last_s = llama, start_s, start_s
+    def __init__(self, llama: Any, described: Description, start_s: float, has_reason: bool) -> None:
+        self.llama, self.described, self.start_s, self.last_s = llama, described, start_s, start_s
         self.token_times_s: list[float] = []
         self.is_idle = False
         self._has_reason, self._finished, self._is_over = has_reason, False, False

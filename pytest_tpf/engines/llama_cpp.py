@@ -196,9 +196,9 @@ class _Observer:
 
     def _begin(self, llama: Any, has_reason: bool = True) -> LlamaCall:
         """A call that begins now, or where the chat that it belongs to began; a second one in the same chat begins by itself."""
-        since_s = self._thread.chat_since_s
-        self._thread.chat_since_s = None
-        call = LlamaCall(llama, time.perf_counter() if since_s is None else since_s, has_reason)
+        described = self._describe(llama)  # while the model is there: it may be closed before a stream is told of
+        since_s, self._thread.chat_since_s = self._thread.chat_since_s, None
+        call = LlamaCall(llama, described, time.perf_counter() if since_s is None else since_s, has_reason)
         self._open.add(call)
         return call
 
@@ -206,17 +206,16 @@ class _Observer:
         if not call.end():
             return
         self._open.discard(call)
-        described = self._describe(call.llama)
         self._sink(
             Generation(
                 engine=LlamaCppEngine.name,
-                model=described.model,
+                model=call.described.model,
                 start_s=call.start_s,
                 end_s=call.last_s,
                 requests=(call.request(),),
                 token_source="engine",
                 first_token_s=call.token_times_s[0] if call.token_times_s else None,
-                config=described.config,
-                device=described.device,
+                config=call.described.config,
+                device=call.described.device,
             )
         )

