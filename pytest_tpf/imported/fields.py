@@ -78,10 +78,13 @@ class Fields:
 
     def objects(self, name: str) -> Iterator[Fields]:
         """The objects of an array; none where there is no array."""
-        for index, value in enumerate(self.array(name) or ()):
-            if not isinstance(value, dict):
-                raise NotUsable(f"{json_path((*self._way, name, index))} is {kind(value)}, expected object")
-            yield Fields(value, *self._way, name, index)
+        return (self.item(name, index, value) for index, value in enumerate(self.array(name) or ()))
+
+    def item(self, name: str, index: int, value: Any) -> Fields:
+        """An item of an array, which is to be an object."""
+        if not isinstance(value, dict):
+            raise NotUsable(f"{json_path((*self._way, name, index))} is {kind(value)}, expected object")
+        return Fields(value, *self._way, name, index)
 
     def numbers(self, name: str, *, most: float = LONGEST_TIME_S) -> list[float] | None:
         """An array of numbers from 0 to ``most``."""

@@ -9,6 +9,7 @@ with the first token of any channel; ``inter_token_latency_ms`` is (last - first
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from pytest_tpf.engines.protocol import Request
@@ -20,6 +21,8 @@ from pytest_tpf.report.errors import ReportError
 from pytest_tpf.report.stream import parse_json
 
 TOOL = "guidellm"
+BENCHMARKS = "benchmarks"
+"""The report's member that holds them."""
 
 _SLACK_S = 0.001  # the last request's end and the measured part's are read one after the other
 _STATUSES = ("successful", "incomplete", "errored")
@@ -27,18 +30,17 @@ _STATUSES = ("successful", "incomplete", "errored")
 
 def is_report(document: Fields) -> bool:
     """Whether this is one of GuideLLM's reports."""
-    return "metadata" in document and isinstance(document.members.get("benchmarks"), list)
+    return "metadata" in document and isinstance(document.members.get(BENCHMARKS), list)
 
 
-def points(document: Fields) -> Iterator[Point]:
-    """Each benchmark of the report. Raises NotUsable."""
-    version = document.within("metadata").text("guidellm_version")
+def named(point: Point, document: Fields) -> Point:
+    """A benchmark of the report with what the report says of all of them."""
     model = document.within("config").within("spec").within("backend").text("model")
-    for number, benchmark in enumerate(document.objects("benchmarks")):
-        yield _point(benchmark, number, version, model)
+    return dataclasses.replace(point, version=document.within("metadata").text("guidellm_version"), model=model or point.model)
 
 
-def _point(benchmark: Fields, number: int, version: str | None, model: str | None) -> Point:
+def point(benchmark: Fields, number: int) -> Point:
+    """One benchmark of a report. Raises NotUsable."""
     placed = _placed(benchmark)
     totals = benchmark.within("metrics").within("request_totals")
     counted = {status: totals.count(status) or 0 for status in _STATUSES}
@@ -50,9 +52,9 @@ def _point(benchmark: Fields, number: int, version: str | None, model: str | Non
     prefers_usage = benchmark.within("config").flag("prefer_response_metrics") is not False
     return Point(
         tool=TOOL,
-        version=version,
+        version=None,
         name=f"{number} {strategy.text('type_') or ''}".strip(),
-        model=model or next((name for name in map(_asked_for, rows["successful"]) if name), None),
+        model=next((name for name in map(_asked_for, rows["successful"]) if name), None),
         placed=placed,
         duration_s=placed.end_s - placed.start_s,
         counts=_counts(benchmark, requests, total),

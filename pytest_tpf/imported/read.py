@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from pytest_tpf.imported import aiperf, guidellm, vllm_bench
 from pytest_tpf.imported.fields import Fields, NotUsable
 from pytest_tpf.imported.point import Point
 from pytest_tpf.report.errors import ReportError
-from pytest_tpf.report.read import scan_values
-from pytest_tpf.report.wording import kind, printable
+from pytest_tpf.report.read import Part, scan_objects
+from pytest_tpf.report.wording import printable
 
-MAX_BYTES = 256 * 2**20
-MAX_VALUE_CHARS = 64 * 2**20
-"""Of one result, which is held whole: some ten thousand requests of GuideLLM's, with prompts and answers in them."""
+MAX_BYTES = 2**30
+MAX_VALUE_CHARS = 32 * 2**20
+"""Of what is held whole: one benchmark of GuideLLM's (some thousand requests with prompts and answers), one of vLLM's arrays."""
 
 KNOWN = "AIPerf's profile_export_aiperf.json, a result of vllm bench serve (best: --save-detailed), GuideLLM's benchmarks.json"
 
@@ -29,9 +30,9 @@ def read_points(path: str | os.PathLike[str], ahead_s: float) -> list[Point]:
     """
     where = printable(os.fspath(path))
     found: list[Point] = []
-    for value in scan_values(path, max_bytes=MAX_BYTES, max_value_chars=MAX_VALUE_CHARS):
+    for members in scan_objects(path, guidellm.BENCHMARKS, max_bytes=MAX_BYTES, max_value_chars=MAX_VALUE_CHARS):
         try:
-            found += _points(value, ahead_s)
+            found += _points(members, ahead_s)
         except NotUsable as error:
             raise ReportError(f"{where}: {error}") from None
     if not found:
@@ -39,14 +40,21 @@ def read_points(path: str | os.PathLike[str], ahead_s: float) -> list[Point]:
     return found
 
 
-def _points(value: object, ahead_s: float) -> Iterator[Point]:
-    if not isinstance(value, dict):
-        raise NotUsable(f"holds {kind(value)}, expected object: {KNOWN}")
-    document = Fields(value)
+def _points(members: Iterator[Part], ahead_s: float) -> Iterator[Point]:
+    """The benchmarks of one object; GuideLLM's are taken as they go by, so that only one of them is held at a time."""
+    head: dict[str, Any] = {}
+    document, benchmarks = Fields(head), list[Point]()
+    for name, value in members:
+        if isinstance(name, str):
+            head[name] = value
+        elif guidellm.is_report(document):
+            benchmarks.append(guidellm.point(document.item(guidellm.BENCHMARKS, name, value), name))
+        else:
+            raise NotUsable(f"is no result that is known: {KNOWN}")
     if aiperf.is_export(document):
         yield aiperf.point(document)
     elif guidellm.is_report(document):
-        yield from guidellm.points(document)
+        yield from (guidellm.named(each, document) for each in benchmarks)
     elif vllm_bench.is_result(document):
         yield vllm_bench.point(document, ahead_s)
     else:

@@ -119,6 +119,8 @@ def _seen(document: Fields, completed: int) -> _Seen | None:
     good = [index for index, error in enumerate(errors) if not error]
     if len(good) != completed:
         raise document.refuse("errors", f"leaves {len(good)} requests where completed is {completed}")
+    if (total := sum(outputs[index] for index in good)) != document.count("total_output_tokens"):
+        raise document.refuse("output_lens", f"adds up to {total} where total_output_tokens says something else")
     whole = ends or [math.fsum((first, *rest)) for first, rest in zip(ttfts, gaps, strict=True)]  # latencies came later than ttfts
     return _Seen(
         ttft_s=[ttfts[index] for index in good],

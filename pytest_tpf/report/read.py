@@ -50,16 +50,48 @@ def scan_report(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BY
         yield from _parts(file, max_bytes)
 
 
-def scan_values(
-    path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BYTES, max_value_chars: int = MAX_VALUE_CHARS
-) -> Iterator[Any]:
+def scan_objects(
+    path: str | os.PathLike[str], array: str, *, max_bytes: int = MAX_SCANNED_BYTES, max_value_chars: int = MAX_VALUE_CHARS
+) -> Iterator[Iterator[Part]]:
+    """The objects that stand one after the other in ``path``, each as its members, to be read before the next one is asked for.
+
+    The items of the member ``array``, where it is one, come one at a time with their numbers, after the member itself, empty.
+
+    Raises:
+        ReportError: as ``read_report``, when the scan gets there.
+    """
+    with _named(path), _opened(path) as file:
+        stream = JsonStream(file, max_bytes, max_value_chars=max_value_chars)
+        while not stream.at_end():
+            if stream.next_is("["):  # which needn't be read to be refused
+                raise ReportError("holds array, expected object")
+            if not stream.next_is("{"):
+                raise ReportError(f"holds {kind(stream.value())}, expected object")
+            yield _members_of(path, stream, array)
+
+
+def _members_of(path: str | os.PathLike[str], stream: JsonStream, array: str) -> Iterator[Part]:
+    seen: set[str] = set()
+    with _named(path):  # whoever reads the members isn't within the scan's own
+        for name in _members(stream):
+            if name in seen:
+                raise ReportError(key_twice(name))
+            seen.add(name)
+            if name == array and stream.next_is("["):
+                yield name, []
+                yield from enumerate(_items(stream))
+            else:
+                yield name, _bounded(stream.value())
+
+
+def scan_values(path: str | os.PathLike[str], *, max_bytes: int = MAX_SCANNED_BYTES) -> Iterator[Any]:
     """The values that stand one after the other in ``path``, as in JSON lines; one at a time is in memory.
 
     Raises:
         ReportError: as ``read_report``, but that a value needn't be an object, when the scan gets there.
     """
     with _named(path), _opened(path) as file:
-        stream = JsonStream(file, max_bytes, max_value_chars=max_value_chars)
+        stream = JsonStream(file, max_bytes)
         while not stream.at_end():
             yield _bounded(stream.value())
 
@@ -109,6 +141,12 @@ def _parts(file: BinaryIO, max_bytes: int) -> Iterator[Part]:
 
 
 def _names(stream: JsonStream) -> Iterator[str]:
+    """The names of a file's only object, as ``_members``."""
+    yield from _members(stream)
+    stream.end()
+
+
+def _members(stream: JsonStream) -> Iterator[str]:
     """The names of an object whose brace was taken; the caller takes each value."""
     more = not stream.next_is("}")
     while more:
@@ -120,7 +158,6 @@ def _names(stream: JsonStream) -> Iterator[str]:
         more = stream.next_is(",")
         if not more:
             stream.expect("}")
-    stream.end()
 
 
 def _items(stream: JsonStream) -> Iterator[Any]:

@@ -315,6 +315,7 @@ def test_start_times_of_this_machine_tell_exactly_when_it_ran(imported, changed)
         (DETAILED, {"ttfts": ["x"] * 14}, "$.ttfts[0] is string, expected number"),
         (DETAILED, {"itls": [1.0] * 14}, "$.itls[0] is number, expected array"),
         (DETAILED, {"completed": 3}, "$.errors leaves 12 requests where completed is 3"),
+        (DETAILED, {"total_output_tokens": 143}, "$.output_lens adds up to 144 where total_output_tokens says something else"),
         (DETAILED, {"total_output_tokens": ...}, "this benchmark generated nothing"),
         (DETAILED, {"request_goodput": 1e6}, "good requests out of 14"),
         (DETAILED, {"total_output_tokens": True}, "$.total_output_tokens is boolean, expected number"),
@@ -338,14 +339,19 @@ def test_a_result_that_its_tool_would_not_write(refused, changed, path, members,
         ("{}", "is no result that is known"),
         ('{"date": NaN}', "NaN is not JSON"),
         ('{"a": 1e999}', "out of range"),
-        ("[" * 100_000, "nested too deeply"),
+        ('{"a": ' + "[" * 100_000, "nested too deeply"),
+        ("3", "holds integer, expected object"),
+        ('{"a": 1, "a": 2}', "stands twice in one object"),
+        ('{"benchmarks": [{"stats": {}}]}', "is no result that is known"),
         ('{"date": ', "not JSON"),
     ],
 )
 def test_what_is_no_result_at_all(refused, tmp_path, text, complaint):
     path = tmp_path / "x.json"
     path.write_text(text)
-    assert complaint in refused(path)
+    line = refused(path)
+    assert line.startswith(f"tpf import: {path}: ")
+    assert complaint in line
 
 
 @pytest.mark.parametrize(
