@@ -27,7 +27,8 @@ def reading(channel: Channel) -> list[object]:
 def probe(count: int, pause_s: float) -> dict[str, object]:
     meter = NvmlMeter()
     try:
-        opened = meter.open(MeterOptions(watched_pid=os.getppid()))
+        named = tuple(map(int, os.environ.get("PROBE_WATCH", "").split()))
+        opened = meter.open(MeterOptions(watched_pid=os.getppid(), also_watched=named))
         rows: list[list[object]] = [[] for _ in opened.channels]
         for _ in range(count):
             for row, channel in zip(rows, opened.channels, strict=True):

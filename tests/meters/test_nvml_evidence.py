@@ -86,6 +86,12 @@ def test_processes_of_the_tree_are_own_and_others_foreign(probe, stranger):
     assert theirs["name"].startswith("python")
 
 
+def test_a_server_that_is_named_is_own(probe, stranger, monkeypatch):
+    monkeypatch.setenv("PROBE_WATCH", str(stranger))
+    mine, other = Process(pid=os.getpid(), used_bytes=5), Process(pid=stranger, used_bytes=5)
+    assert [process["own"] for process in probe(dataclasses.replace(ONE, processes=(mine, other)))["processes"]] == [True, True]
+
+
 def test_a_process_that_computed_nothing_has_no_share(probe):
     (found,) = probe(dataclasses.replace(ONE, processes=(Process(pid=os.getpid(), used_bytes=5),)))["processes"]
     assert (found["used_memory_bytes"], found["sm_utilization"]) == (5, None)
