@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openai
 
-READY_LIMIT_S = 180.0
+READY_LIMIT_S = 300.0  # it takes five seconds; a machine that others keep busy takes minutes
 
 
 @contextmanager
