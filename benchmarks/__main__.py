@@ -1,4 +1,4 @@
-"""Run every benchmark that docs/benchmarks.md reports, one after the other: ``python -m benchmarks`` (about fifteen minutes).
+"""Run every benchmark that docs/benchmarks.md reports, one after the other: ``python -m benchmarks`` (about twenty minutes).
 
 Arguments go to the comparison with the peers, the one that writes its part of the page: ``--write``, ``--noisy``.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.peers import environment
 
-SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py", "report_load.py")
+SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py", "served_cost.py", "report_load.py")
 
 
 def main() -> int:
