@@ -40,8 +40,10 @@ demo-served: $(VENV)/.served
 	$(BIN)/python -m pytest examples/served --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
-# Those that only reckon, read and write go two at a time; those that measure have the machine for themselves.
-APART := tests/cli tests/docs tests/engines tests/evaluate tests/fuzz tests/history tests/judge tests/production tests/report
+# What the clock or a shared board decides has the machine for itself; the rest goes two at a time.
+ALONE := $(patsubst %,tests/plugin/test_%.py,boards fit load neighbours progress reruns scale sensors servers steady xdist zeus)
+APART := $(patsubst %,tests/%,benchmarks cli docs engines evaluate examples fuzz history judge measure production report served) \
+	$(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
@@ -58,7 +60,7 @@ test-servers: $(VENV)/.servers
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test
 	$(BIN)/python -m pytest tests -m stress
-	EXAMPLES=new $(BIN)/python -m pytest $(APART) tests/measure -n 2 --dist loadfile
+	EXAMPLES=new $(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
 
 # Bytes that break a reader of reports, calibrations, profiles, logs or answers are looked for; coverage-guided where atheris installs.
 fuzz: $(VENV)/.test

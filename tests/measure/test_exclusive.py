@@ -127,7 +127,7 @@ with exclusive(["GPU-1"], 10.0, Path(sys.argv[1])):
     try:
         done.wait()
         os.kill(child, 0)  # it lives
-        with exclusive(["GPU-1"], 0.0, tmp_path) as turn:
+        with exclusive(["GPU-1"], 30.0, tmp_path) as turn:  # the child may not have run yet; a lock that it keeps, it keeps
             assert turn.contended == {}
     finally:
         done.stdin.close()
