@@ -33,7 +33,7 @@ def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prom
 
 @pytest.fixture(scope="module")
 def transformers_serve() -> Iterator[str]:
-    """The base URL of a real `transformers serve` of the adder, started as its example starts it; once a module, because that takes seconds."""
+    """The base URL of a real `transformers serve` of the adder, started as its example starts it; once a module: it takes seconds."""
     from tests.examples.served import serve_the_adder
 
     with serve_the_adder() as base_url:
