@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
-.PHONY: demo demo-served test test-servers stress fuzz lint types check bench known-joules models docs clean
+.PHONY: demo demo-served test test-servers test-fleet stress fuzz lint types check bench known-joules models docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -56,6 +56,14 @@ $(VENV)/.servers: $(VENV)/.test
 
 test-servers: $(VENV)/.servers
 	$(BIN)/python -m pytest tests/servers tests/engines/test_llama_cpp.py
+
+# The meter `ray` on real clusters of several nodes on this machine (two minutes; one test needs root, for a clock of its own).
+$(VENV)/.fleet: $(VENV)/.test
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[ray]'
+	@touch $@
+
+test-fleet: $(VENV)/.fleet
+	$(BIN)/python -m pytest tests/fleet
 
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test

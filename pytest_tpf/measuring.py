@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,8 @@ def _check_names(settings: Settings) -> None:
             wrong.append(f"--tpf-prometheus: {error}")
     elif "prometheus" in settings.meter:
         wrong.append("--tpf-meter prometheus: no server is named: add --tpf-prometheus URL, or a TOML file with url and [[channel]] tables")
+    if "ray" in settings.meter and not (settings.ray or os.environ.get("RAY_ADDRESS")):
+        wrong.append("--tpf-meter ray: no cluster is named: add --tpf-ray ADDRESS, or set RAY_ADDRESS (HOST:PORT of its head, or auto)")
     try:
         check_table_options(settings.columns, settings.sort, settings.group_by)
     except ReportError as error:

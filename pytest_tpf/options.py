@@ -125,6 +125,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("replay", str, "FILE", "attach a power log recorded elsewhere: nvidia-smi, DCGM, or a CSV of time_s and power_w or energy_j"),
     Option("replay-offset", _seconds, "SECONDS", "add this to the log's times, where its clock differs from this machine's (default 0)"),
     Option("prometheus", str, "URL_OR_FILE", "read meters from a Prometheus server: its URL, or a TOML file that names the queries"),
+    Option("ray", str, "ADDRESS", "the cluster of the meter ray: HOST:PORT of its head, or auto (default: $RAY_ADDRESS)"),
     Option("tokenizer", _existing, "PATH", "counts the tokens of servers that send no usage: a tokenizer.json, or a folder with one"),
     Option("require", str, None, "fail a run whose energy is only estimated", ("measured",)),
     Option("facility", str, "FILE", "TOML facility profile: pue, power budget, cooling, carbon, water, price"),

@@ -267,6 +267,7 @@ def _meter_options(settings: Settings) -> MeterOptions:
         also_watched=settings.watch,
         cpu_tdp_w=settings.cpu_tdp,
         prometheus=settings.prometheus,
+        ray=(settings.ray or os.environ.get("RAY_ADDRESS")) if "ray" in settings.meter else None,
         replay=settings.replay,
         replay_offset_s=settings.replay_offset,
     )

@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     replay: str | None = None
     replay_offset: float = 0.0
     prometheus: str | None = None
+    ray: str | None = None
     tokenizer: str | None = None
     require: str | None = None
     facility: str | None = None

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prometheus", metavar="URL_OR_FILE", help="the server of the meter prometheus: its URL, or a TOML file of queries"
     )
+    parser.add_argument("--ray", metavar="ADDRESS", help="the cluster of the meter ray: HOST:PORT of its head, or auto")
     parser.add_argument("--replay", metavar="FILE", help="the log of the meter replay")
     parser.add_argument("--replay-offset", metavar="S", type=float, default=0.0, help="add this to the log's times (default 0)")
     parser.add_argument("--seconds", metavar="S", type=float, default=2.0, help="how long to watch the counters (default 2)")
@@ -43,9 +44,17 @@ def run(args: argparse.Namespace) -> int:
         return fail("meters", f"--seconds must be above 0 and at most {_LONGEST_S:.0f}")
     if args.prometheus is not None and "prometheus" not in names:
         names.append("prometheus")
+    if args.ray is not None and "ray" not in names:
+        names.append("ray")
     if args.replay is not None and "replay" not in names:
         names.insert(0, "replay")
-    options = MeterOptions(watched_pid=os.getpid(), prometheus=args.prometheus, replay=args.replay, replay_offset_s=args.replay_offset)
+    options = MeterOptions(
+        watched_pid=os.getpid(),
+        prometheus=args.prometheus,
+        ray=args.ray or (os.environ.get("RAY_ADDRESS") if "ray" in names else None),
+        replay=args.replay,
+        replay_offset_s=args.replay_offset,
+    )
     sampler = Sampler(names, options)
     try:
         info = sampler.start()

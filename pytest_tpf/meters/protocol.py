@@ -165,8 +165,8 @@ class MeterOptions:
     ``watched_pid``: the process whose tree the ``estimate`` meter follows; ``also_watched``: servers that were started elsewhere on this
     machine, followed with theirs. ``cpu_tdp_w``: the processor's TDP (W), None = assumed.
     ``powercap_root``: where RAPL zones are looked for (tests point it at a tree of their own). ``prometheus``: the URL of a server or a
-    TOML file. ``replay``: a recording, whose times are moved by ``replay_offset_s`` (s). ``past_from_s``, ``past_until_s``: the time of day
-    (Unix seconds) that will be asked about, where it has passed; None: from now on.
+    TOML file. ``ray``: the address of a cluster. ``replay``: a recording, whose times are moved by ``replay_offset_s`` (s).
+    ``past_from_s``, ``past_until_s``: the time of day (Unix seconds) that will be asked about, where it has passed; None: from now on.
     """
 
     watched_pid: int
@@ -174,6 +174,7 @@ class MeterOptions:
     cpu_tdp_w: float | None = None
     powercap_root: str = "/sys/class/powercap"
     prometheus: str | None = None
+    ray: str | None = None
     replay: str | None = None
     replay_offset_s: float = 0.0
     past_from_s: float | None = None

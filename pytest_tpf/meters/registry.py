@@ -23,6 +23,7 @@ BUILT_IN = {
     "zeus": "pytest_tpf.meters.zeus:ZeusMeter",
     "replay": "pytest_tpf.meters.replay:ReplayMeter",
     "prometheus": "pytest_tpf.meters.prometheus:PrometheusMeter",
+    "ray": "pytest_tpf.meters.ray:RayMeter",
     "estimate": "pytest_tpf.meters.estimate:EstimateMeter",
 }
 # What ``auto`` tries, and what it falls back to where none of them opens.
