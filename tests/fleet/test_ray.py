@@ -1,5 +1,7 @@
 """The meters of a real Ray cluster: several nodes on this machine, each with a board whose joules are known."""
 
+import json
+import os
 import time
 
 import pytest
@@ -8,6 +10,7 @@ pytest.importorskip("ray", reason="needs the extra ray: make test-fleet")
 
 from pytest_tpf.measure.sampler import Sampler
 from pytest_tpf.measure.window import window_energy
+from pytest_tpf.meters.estimate import WATTS_PER_CORE, package_power_w
 from pytest_tpf.meters.protocol import MeterOptions
 from tests.fleet.cluster import add, clock_of_its_own, cluster, skewed_node
 from tests.standin import Board, Standin
@@ -125,3 +128,30 @@ def test_a_node_whose_clock_is_far_ahead_is_read_at_the_right_time(nodes, tmp_pa
         domain = next(meter.domain for meter in info.meters if meter.device == stepping.uuid)
         recording, t0, t1 = window(sampler, 1.25)
     assert_true(window_energy(recording, [(t0, t1)]).domains[domain], stepping.true_energy_j(t0 + AHEAD_S, t1 + AHEAD_S))
+
+
+def test_a_suite_on_nodes_that_can_only_estimate(pytester):
+    pytester.makepyfile(
+        """
+        import time
+
+        def test_it(tpf):
+            with tpf.measure() as window:
+                time.sleep(1.0)
+                window.count(output_tokens=10)
+        """
+    )
+    with cluster() as running:
+        add(running)
+        pytester.runpytest_subprocess("--tpf-meter=ray", f"--tpf-ray={running.address}", "--tpf-report=report.json").assert_outcomes(
+            passed=1
+        )
+    report = json.loads((pytester.path / "report.json").read_text())
+    (measured,) = report["tests"]
+    energy = measured["energy"]
+    assert len(energy["domains"]) == 2
+    assert energy["it_j"] == pytest.approx(sum(energy["domains"].values()))
+    assert energy["trust"] == "estimated"
+    assert all(name.startswith("cpu:") and "/" in name for name in energy["domains"])
+    idle_w = package_power_w(0.0, WATTS_PER_CORE * (os.cpu_count() or 1))
+    assert min(energy["domains"].values()) > 0.99 * idle_w  # a second of it at least, on each node
