@@ -206,12 +206,13 @@ def _measured_or_estimated(parts: Sequence[Opened]) -> Sequence[Opened]:
     """As on one machine: nothing is estimated where anything is measured. What is left out is listed."""
     if not any(channel.info.trust == "measured" for part in parts for channel in part.channels):
         return parts
-    return [_without_estimates(part) if all(c.info.trust == "estimated" for c in part.channels) else part for part in parts]
+    return [_without_estimates(part) if any(c.info.trust == "estimated" for c in part.channels) else part for part in parts]
 
 
 def _without_estimates(part: Opened) -> Opened:
     left_out = tuple(channel.info.domain for channel in part.channels)
-    return dataclasses.replace(part, channels=(), notes=(), unmetered=(*left_out, *part.unmetered))
+    notes = tuple(f"{domain}: nothing measures it, and it is not estimated beside nodes that are measured" for domain in left_out)
+    return dataclasses.replace(part, channels=(), notes=notes, unmetered=(*left_out, *part.unmetered))
 
 
 def _of_node(node: Node, about: Any, here: str | None, readers: Readers) -> Opened:

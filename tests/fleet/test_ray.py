@@ -100,6 +100,16 @@ def test_what_runs_on_a_node_without_meters_is_listed_and_not_estimated_beside_w
     assert [name for name in info.unmetered if name.startswith("cpu:") and "/" in name]
 
 
+def test_a_board_that_two_nodes_see_is_counted_once(nodes, boards, tmp_path, started):
+    twin = add(nodes, environment(tmp_path / "twin", boards[0]))
+    try:
+        _, info = started(nodes)
+    finally:
+        nodes.remove_node(twin)
+    assert sorted(meter.device for meter in info.meters) == sorted(each.uuid for each in boards)
+    assert any("is read on node" in note and "counted once" in note for note in info.notes)
+
+
 def test_a_node_that_leaves_costs_its_own_energy_only(nodes, boards, tmp_path, started):
     leaver = board(9, base_w=50.0)
     node = add(nodes, environment(tmp_path / "leaver", leaver))
