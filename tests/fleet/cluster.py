@@ -57,5 +57,11 @@ def skewed_node(running, command, environment):
             psutil.Process(pid).kill()
 
 
+def actors():
+    """The meter's actors on all nodes of this machine."""
+    there = psutil.process_iter(["cmdline"])
+    return [process for process in there if (process.info["cmdline"] or [""])[0].startswith("ray::NodeMeters")]
+
+
 def _raylets():
     return [process.pid for process in psutil.process_iter(["name"]) if process.info["name"] == "raylet"]

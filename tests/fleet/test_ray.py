@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import time
 
+import psutil
 import pytest
 
 pytest.importorskip("ray", reason="needs the extra ray: make test-fleet")
@@ -12,7 +14,7 @@ from pytest_tpf.measure.sampler import Sampler
 from pytest_tpf.measure.window import window_energy
 from pytest_tpf.meters.estimate import WATTS_PER_CORE, package_power_w
 from pytest_tpf.meters.protocol import MeterOptions
-from tests.fleet.cluster import add, clock_of_its_own, cluster, skewed_node
+from tests.fleet.cluster import actors, add, clock_of_its_own, cluster, skewed_node
 from tests.standin import Board, Standin
 
 WATTS = (300.0, 120.0)
@@ -39,7 +41,7 @@ def nodes(tmp_path_factory, boards):
     folder = tmp_path_factory.mktemp("fleet")
     with cluster() as running:
         for number, each in enumerate(boards):
-            add(running, environment(folder / str(number), each))
+            add(running, environment(folder / f"board{number}", each))
         yield running
 
 
@@ -127,6 +129,41 @@ def test_a_node_that_leaves_costs_its_own_energy_only(nodes, boards, tmp_path, s
         assert {"source_late", "source_failed"} & set(lost.reasons)  # late, until Ray has noticed
         for each in boards:
             assert_true(energy.domains[domains[each.uuid]], each.true_energy_j(t0, t1))
+
+
+def test_nodes_that_stand_still_are_late_and_known_again_once_they_go_on(nodes, boards, started):
+    sampler, info = started(nodes)
+    domains = {meter.device: meter.domain for meter in info.meters}
+    stopped = actors()
+    for actor in stopped:
+        actor.suspend()
+    try:
+        recording, t0, t1 = window(sampler)
+    finally:
+        for actor in stopped:
+            actor.resume()
+    energy = window_energy(recording, [(t0, t1)])
+    assert all("source_late" in energy.domains[domain].reasons for domain in domains.values())
+    window(sampler)  # they are given little time until they have answered once
+    recording, t0, t1 = window(sampler)
+    energy = window_energy(recording, [(t0, t1)])
+    for each in boards:
+        assert_true(energy.domains[domains[each.uuid]], each.true_energy_j(t0, t1))
+
+
+def test_nothing_stays_on_the_nodes_when_the_run_is_killed_and_another_sampler_starts_anew(nodes, boards, started):
+    sampler, info = started(nodes)
+    domains = {meter.device: meter.domain for meter in info.meters}
+    before = actors()
+    assert len(before) == 3
+    os.kill(sampler.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(before, timeout=60)
+    assert not alive
+    window(sampler)  # tells that it was lost
+    recording, t0, t1 = window(sampler)
+    energy = window_energy(recording, [(t0, t1)])
+    for each in boards:
+        assert_true(energy.domains[domains[each.uuid]], each.true_energy_j(t0, t1))
 
 
 def test_a_node_whose_clock_is_far_ahead_is_read_at_the_right_time(nodes, tmp_path, started):
