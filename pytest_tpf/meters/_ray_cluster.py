@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,14 +100,18 @@ def start(actor: type, node: RayNode, *arguments: Any) -> Remote:
 
 def answers(asked: Sequence[tuple[Remote, Any]], limit_s: float) -> list[Any]:
     """The answer to each question, or the ReadFault in its place, all within ``limit_s`` seconds."""
-    deadline = time.monotonic() + limit_s
-    found: list[Any] = []
-    for remote, question in asked:
-        try:
-            found.append(remote.end(question, max(deadline - time.monotonic(), 0.1)))
-        except ReadFault as fault:
-            found.append(fault)
-    return found
+    questions = [question for _, question in asked]
+    ready = set(ray.wait(questions, num_returns=len(questions), timeout=limit_s)[0]) if questions else set()
+    return [_answer(remote, question, limit_s, is_ready=question in ready) for remote, question in asked]
+
+
+def _answer(remote: Remote, question: Any, limit_s: float, *, is_ready: bool) -> Any:
+    if not is_ready:
+        return ReadFault("source_late", f"node {remote.host} did not answer within {limit_s:.3g} s")
+    try:
+        return remote.end(question, _REACH_LIMIT_S)
+    except ReadFault as fault:
+        return fault
 
 
 def _refuse_deaf(address: str) -> None:

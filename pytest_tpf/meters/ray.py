@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ON_NODES = ("auto",)
 """The meters that are opened on every node."""
 
-_OPEN_LIMIT_S = 20.0  # for all nodes together; the sampler waits half a minute for its meters
+_OPEN_LIMIT_S = 20.0  # for joining and all nodes together; the sampler waits half a minute for its meters
 _LOOK_EVERY_S = 10.0
 _ROUND_TRIPS = 5
 _LOOK_LIMIT_S = 2.0
@@ -144,10 +144,13 @@ class RayMeter:
         # What runs on the nodes is the sampler itself, which stands above the meters: nothing but its name is needed here.
         from pytest_tpf.measure.node import NodeMeters, machine
 
+        began = time.perf_counter()
         cluster.connect(options.ray)
         remotes = [cluster.start(NodeMeters, node, ON_NODES, options.cpu_tdp_w) for node in cluster.alive_nodes()]
         self._nodes = [Node(remote) for remote in remotes]
-        found = cluster.answers([(remote, remote.begin("found")) for remote in remotes], _OPEN_LIMIT_S)
+        found = cluster.answers(
+            [(remote, remote.begin("found")) for remote in remotes], max(began + _OPEN_LIMIT_S - time.perf_counter(), 1.0)
+        )
         opened = merged(zip(self._nodes, found, strict=True), machine())
         threading.Thread(target=self._watch_clocks, name="ray clocks", daemon=True).start()
         return opened
