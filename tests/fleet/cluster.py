@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -43,25 +44,23 @@ def clock_of_its_own(ahead_s):
 def skewed_node(running, command, environment):
     """A node that ``command`` (``clock_of_its_own``) starts, as long as it is needed."""
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--address", running.address, "--num-cpus", "1"]
-    before = set(_raylets())
+    mark = {"TPF_TESTS_NODE": str(uuid.uuid4())}  # by which its processes, which are nobody's children, are found again
     subprocess.run(
         [*command, *ray, "--object-store-memory", str(MEMORY_BYTES), "--disable-usage-stats"],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **mark},
         check=True,
         capture_output=True,
     )
     try:
         yield
     finally:
-        for pid in set(_raylets()) - before:
-            psutil.Process(pid).kill()
+        for process in psutil.process_iter(["environ"]):
+            if mark.items() <= (process.info["environ"] or {}).items():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def actors():
     """The meter's actors on all nodes of this machine."""
     there = psutil.process_iter(["cmdline"])
     return [process for process in there if (process.info["cmdline"] or [""])[0].startswith("ray::NodeMeters")]
-
-
-def _raylets():
-    return [process.pid for process in psutil.process_iter(["name"]) if process.info["name"] == "raylet"]
