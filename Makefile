@@ -57,7 +57,7 @@ $(VENV)/.servers: $(VENV)/.test
 test-servers: $(VENV)/.servers
 	$(BIN)/python -m pytest tests/servers tests/engines/test_llama_cpp.py
 
-# The meter `ray` on real clusters of several nodes on this machine (two minutes; one test needs root, for a clock of its own).
+# The meter `ray` on real clusters of several nodes on this machine (about four minutes; one test needs root, for a clock of its own).
 $(VENV)/.fleet: $(VENV)/.test
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[ray]'
 	@touch $@
