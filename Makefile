@@ -40,10 +40,8 @@ demo-served: $(VENV)/.served
 	$(BIN)/python -m pytest examples/served --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
-# What the clock or a shared board decides has the machine for itself; the rest goes two at a time.
-ALONE := $(patsubst %,tests/plugin/test_%.py,boards fit load neighbours progress reruns scale sensors servers steady xdist zeus)
-APART := $(patsubst %,tests/%,benchmarks cli docs engines evaluate examples fuzz history judge measure production report served) \
-	$(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
+# Those that only reckon, read and write go two at a time; those that measure have the machine for themselves.
+APART := $(patsubst %,tests/%,benchmarks cli docs engines evaluate examples fuzz history judge production report served)
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
@@ -68,7 +66,7 @@ test-fleet: $(VENV)/.fleet
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test
 	$(BIN)/python -m pytest tests -m stress
-	EXAMPLES=new $(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
+	EXAMPLES=new $(BIN)/python -m pytest $(APART) tests/measure -n 2 --dist loadfile
 
 # Bytes that break a reader of reports, calibrations, profiles, logs or answers are looked for; coverage-guided where atheris installs.
 fuzz: $(VENV)/.test
