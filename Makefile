@@ -40,8 +40,10 @@ demo-served: $(VENV)/.served
 	$(BIN)/python -m pytest examples/served --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
-# Those that only reckon, read and write go two at a time; those that measure have the machine for themselves.
-APART := $(patsubst %,tests/%,benchmarks cli docs engines evaluate examples fuzz history judge production report served)
+# What holds figures against the clock, or a board against its neighbours, has the machine for itself; the rest goes two at a time.
+ALONE := baseline boards compare fail fit fixture load marker_only neighbours progress reruns scale sensors servers steady xdist zeus
+APART := $(patsubst %,tests/%,benchmarks cli docs engines evaluate examples fuzz history judge production report served) \
+	$(filter-out $(ALONE:%=tests/plugin/test_%.py),$(wildcard tests/plugin/test_*.py))
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
