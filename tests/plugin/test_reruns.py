@@ -41,7 +41,7 @@ def reruns(suite, monkeypatch):
 
 
 SERIAL, WORKERS = (), ("-n", "2")
-both = pytest.mark.parametrize("how", [SERIAL, WORKERS], ids=["serial", "-n 2"])
+both = pytest.mark.parametrize("how", [SERIAL, pytest.param(WORKERS, marks=pytest.mark.stress)], ids=["serial", "-n 2"])
 
 
 def verdicts(row):
