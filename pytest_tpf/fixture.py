@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from pytest_tpf.calls import is_async
+from pytest_tpf.usage import is_whole, refuse
 
 if TYPE_CHECKING:
     from pytest_tpf.measurement import Measurement, Progress
@@ -110,7 +111,7 @@ class Tpf:
         try:
             observed = engine(owner, method, **reading)
         except pytest.UsageError as error:
-            _usage(str(error))
+            refuse(str(error))
         with observed.observe(self._measurement.ledger.add_generation):
             yield
 
@@ -119,8 +120,8 @@ class Tpf:
         from pytest_tpf.observation import Counts
 
         for name, value in (("output_tokens", output_tokens), ("prompt_tokens", prompt_tokens), ("requests", requests)):
-            if not _is_count(value) and not (name == "prompt_tokens" and value is None):
-                _usage(f"count({name}=...) needs a whole number from 0 up, not {value!r}")
+            if not is_whole(value, 0) and not (name == "prompt_tokens" and value is None):
+                refuse(f"count({name}=...) needs a whole number from 0 up, not {value!r}")
         self._measurement.ledger.add_counts(Counts(output_tokens=output_tokens, prompt_tokens=prompt_tokens, requests=requests))
 
     def quality(self, score: float | Sequence[bool | float], *, metric: str = "quality", target: float | None = None) -> None:
@@ -132,7 +133,7 @@ class Tpf:
 
         entries = _scores(score)
         if not entries or any(not 0 <= entry <= 1 for entry in entries):
-            _usage(f"quality(...) needs a score from 0 to 1 or a list of them, not {score!r}")
+            refuse(f"quality(...) needs a score from 0 to 1 or a list of them, not {score!r}")
         listed = not isinstance(score, (int, float))
         self._measurement.quality = Quality(
             value=sum(entries) / len(entries),
@@ -149,7 +150,7 @@ class Tpf:
 
     def _claim(self) -> None:
         if self._measurement.drawn:
-            _usage("tpf(...), tpf.load(...), tpf.fit(...) or tpf.measure() was already used in this test: one test is one measurement")
+            refuse("tpf(...), tpf.load(...), tpf.fit(...) or tpf.measure() was already used in this test: one test is one measurement")
 
 
 class OffTpf:
@@ -253,8 +254,8 @@ def _grid(prompts: Sequence[int], outputs: Sequence[int]) -> list[GridPoint]:
     from pytest_tpf.observation import GridPoint
 
     for name, lengths in (("prompts", prompts), ("outputs", outputs)):
-        if not isinstance(lengths, Sequence) or not lengths or not all(_is_count(length) and length for length in lengths):
-            _usage(f"fit({name}=...) needs a list of whole numbers from 1 up (tokens), not {lengths!r}")
+        if not isinstance(lengths, Sequence) or not lengths or not all(is_whole(length, 1) for length in lengths):
+            refuse(f"fit({name}=...) needs a list of whole numbers from 1 up (tokens), not {lengths!r}")
     return [GridPoint(prompt_tokens=p, output_tokens=o) for p in sorted(set(prompts)) for o in sorted(set(outputs))]
 
 
@@ -263,11 +264,3 @@ def _scores(score: Any) -> list[float]:
         return [float(score)] if isinstance(score, (int, float)) else [float(entry) for entry in score]
     except (TypeError, ValueError):
         return []
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _usage(message: str) -> None:
-    pytest.fail(f"tpf: {message}", pytrace=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pytest_tpf.records import Boundary
+from pytest_tpf.usage import is_whole
 
 CONSTRAINTS = ("compute", "memory_bandwidth", "power", "cooling", "operations", "undetermined")
 BOUNDARIES = ("device", "it", "facility")
@@ -53,8 +54,7 @@ def _open_fraction(value: Any) -> str | None:
 
 def _whole_from(least: int) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        return None if good else f"needs a whole number of at least {least}, not {value!r}"
+        return None if is_whole(value, least) else f"needs a whole number of at least {least}, not {value!r}"
 
     return check
 

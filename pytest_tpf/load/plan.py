@@ -5,22 +5,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NoReturn
-
-import pytest
+from typing import Any, Literal
 
 from pytest_tpf.calls import is_async
-from pytest_tpf.load.schedule import ARRIVALS, Arrival
+from pytest_tpf.load.schedule import ARRIVALS, Arrival, send_times_s
 from pytest_tpf.records import record
+from pytest_tpf.usage import is_whole, refuse
 
 _EITHER = "load(...) needs concurrency=N (so many at a time) or rate=R (so many a second), and not both"
 _MIXED = "load(...): some requests are coroutine functions and some are not: give it one kind"
 _UNCALLED = "load(...): request {index} is {found}, which can't be called: with send=... each request is what send is called with"
-
-
-def refuse(message: str) -> NoReturn:
-    """Fail the test in one line. No request takes that for its reply, for it is no ``Exception``."""
-    pytest.fail(f"tpf: {message}", pytrace=False)
 
 
 @record
@@ -35,6 +29,10 @@ class Plan:
     rate: float | None = None
     arrival: Arrival | None = None
     seed: int | None = None
+
+    def send_times_s(self, count: int) -> list[float]:
+        """When each of ``count`` requests is to be sent (s from the start), by the schedule of an open plan."""
+        return send_times_s(count, self.rate or 1.0, self.arrival or "constant", self.seed or 0)
 
 
 @record
@@ -75,7 +73,7 @@ def _plan(concurrency: Any, rate: Any, arrival: Any, seed: Any, max_in_flight: A
     if (concurrency is None) == (rate is None):
         refuse(_EITHER)
     for name, value in (("concurrency", concurrency), ("max_in_flight", max_in_flight)):
-        if value is not None and not (_is_whole(value) and value >= 1):
+        if value is not None and not is_whole(value, 1):
             refuse(f"load({name}=...) needs a whole number from 1 up, not {value!r}")
     if rate is None:
         if max_in_flight is not None:
@@ -85,10 +83,6 @@ def _plan(concurrency: Any, rate: Any, arrival: Any, seed: Any, max_in_flight: A
         refuse(f"load(rate=...) needs a number of requests per second above 0, not {rate!r}")
     if arrival not in ARRIVALS:
         refuse(f"load(arrival=...) needs one of {', '.join(ARRIVALS)}, not {arrival!r}")
-    if not _is_whole(seed):
+    if not isinstance(seed, int) or isinstance(seed, bool):
         refuse(f"load(seed=...) needs a whole number, not {seed!r}")
     return Plan(mode="open", concurrency=max_in_flight, rate=rate, arrival=arrival, seed=seed if arrival == "poisson" else None)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -13,8 +13,9 @@ from typing import Any
 
 from pytest_tpf.engines.intent import intended
 from pytest_tpf.load.heartbeat import Beat
-from pytest_tpf.load.plan import Job, refuse
+from pytest_tpf.load.plan import Job
 from pytest_tpf.load.seen import LoadRun, Sent
+from pytest_tpf.usage import refuse
 
 _UNAWAITED = (
     "load(...): request {index} gave a coroutine although it is no coroutine function: give functools.partial(fn, ...) of a coroutine "

@@ -8,7 +8,6 @@ from typing import Any
 
 from pytest_tpf.load.heartbeat import Beat, beating
 from pytest_tpf.load.plan import Job
-from pytest_tpf.load.schedule import send_times_s
 from pytest_tpf.load.sending import Keep, Sending
 
 
@@ -51,7 +50,7 @@ async def _by_schedule(job: Job, sending: Sending, group: asyncio.TaskGroup) -> 
         await _send(job, sending, index, intended_s, due_s)
         slots.put_nowait(time.perf_counter())
 
-    for index, after_s in enumerate(send_times_s(len(job.calls), plan.rate or 1.0, plan.arrival or "constant", plan.seed or 0)):
+    for index, after_s in enumerate(plan.send_times_s(len(job.calls))):
         intended_s = start_s + after_s
         due_s = max(intended_s, await slots.get()) if plan.concurrency else intended_s
         await asyncio.sleep(max(0.0, due_s - time.perf_counter()))

@@ -11,7 +11,6 @@ from typing import Any
 
 from pytest_tpf.load.heartbeat import Beat, beating
 from pytest_tpf.load.plan import Job
-from pytest_tpf.load.schedule import send_times_s
 from pytest_tpf.load.sending import Keep, Sending
 
 
@@ -59,7 +58,7 @@ def _by_schedule(job: Job, sending: Sending) -> Sequence[threading.Thread]:
     slots: SimpleQueue[float] = SimpleQueue()
     for _ in range(plan.concurrency or 0):
         slots.put(start_s)
-    for index, after_s in enumerate(send_times_s(len(job.calls), plan.rate or 1.0, plan.arrival or "constant", plan.seed or 0)):
+    for index, after_s in enumerate(plan.send_times_s(len(job.calls))):
         intended_s = start_s + after_s
         due_s = max(intended_s, slots.get()) if plan.concurrency else intended_s
         time.sleep(max(0.0, due_s - time.perf_counter()))

@@ -113,9 +113,7 @@ class JsonStream:
 
     def _decoded(self, chunk: bytes) -> str:
         if self._read_bytes == 0:
-            for start, complaint in _OTHER_FORMATS.items():
-                if chunk.startswith(start):
-                    raise ReportError(complaint)
+            _refuse_other_formats(chunk)
         begun = len(self._utf8.getstate()[0])
         try:
             text = self._utf8.decode(chunk, final=not chunk)
@@ -134,15 +132,19 @@ class JsonStream:
         raise ReportError(f"not JSON (line {line}, column {column}: {message})")
 
 
+def _refuse_other_formats(beginning: bytes) -> None:
+    for start, complaint in _OTHER_FORMATS.items():
+        if beginning.startswith(start):
+            raise ReportError(complaint)
+
+
 def parse_json(text: bytes) -> Any:
     """A whole JSON text that may be anything, held in memory; whoever reads it has bounded its size.
 
     Raises:
         ReportError: as a stream of the same bytes would.
     """
-    for start, complaint in _OTHER_FORMATS.items():
-        if text.startswith(start):
-            raise ReportError(complaint)
+    _refuse_other_formats(text)
     try:
         return _DECODER.decode(text.decode("utf-8"))
     except UnicodeDecodeError as error:
