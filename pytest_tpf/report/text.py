@@ -52,11 +52,15 @@ def energy(value: float | None, trust: str | None, unit: str, ci95: tuple[float,
 
 def plain(text: str) -> str:
     """``text`` on one line without anything that moves the cursor, colours or reorders: such characters are escaped as in Python."""
+    if text.isascii() and text.isprintable():  # nearly all there is, a hundred times as fast
+        return text
     return "".join(ascii(char)[1:-1] if unicodedata.category(char) in _HIDDEN else char for char in text)
 
 
 def display_width(text: str) -> int:
     """Columns of a terminal that ``text`` takes: wide East Asian characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
     return sum(0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
@@ -73,6 +77,8 @@ def shortened(text: str, width: int) -> str:
 
 def _start(text: str, width: int) -> str:
     """As many of the first characters as ``width`` columns take."""
+    if text.isascii():
+        return text[:width]
     taken = itertools.accumulate(map(display_width, text))
     return text[: sum(1 for _ in itertools.takewhile(lambda total: total <= width, taken))]
 
