@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 REPORT ?= tpf-report.json
 
+# Where it is set, every one of the many interpreters that the tests start would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-served test test-servers test-fleet stress fuzz lint types check bench known-joules models docs clean
 .DELETE_ON_ERROR:
 
@@ -40,13 +43,15 @@ demo-served: $(VENV)/.served
 	$(BIN)/python -m pytest examples/served --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
-# What holds figures against the clock, or a board against its neighbours, has the machine for itself; the rest goes two at a time.
-ALONE := baseline boards compare fail fit fixture load marker_only neighbours progress reruns scale sensors servers steady xdist zeus
-APART := $(patsubst %,tests/%,benchmarks cli docs engines evaluate examples fuzz history judge production report served) \
-	$(filter-out $(ALONE:%=tests/plugin/test_%.py),$(wildcard tests/plugin/test_*.py))
+# What holds figures against the clock, or a board against its neighbours, has the machine for itself; the rest, which waits a third of its
+# time, goes three at a time, with a thread each.
+ALONE := tests/faults tests/measure tests/meters tests/standin tests/benchmarks/test_coverage.py $(wildcard tests/test_*.py) \
+	$(patsubst %,tests/plugin/test_%.py,baseline boards compare fail fit fixture load marker_only neighbours progress prometheus replay \
+	reruns scale sensors servers steady xdist zeus)
+APART := tests $(ALONE:%=--ignore=%) -n 3 --dist loadfile
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(APART) -n 2 --dist loadfile
-	$(BIN)/python -m pytest tests $(APART:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(APART)
+	$(BIN)/python -m pytest $(ALONE)
 
 # A real llama_cpp.server, and llama-cpp-python in this process: apart from `make test`, because pip compiles it (with g++; five minutes on
 # two quiet cores).
@@ -68,7 +73,8 @@ test-fleet: $(VENV)/.fleet
 # The long variants: minutes and gigabytes, so apart from `make test`.
 stress: $(VENV)/.test
 	$(BIN)/python -m pytest tests -m stress
-	EXAMPLES=new $(BIN)/python -m pytest $(APART) tests/measure -n 2 --dist loadfile
+	EXAMPLES=new OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(APART)
+	EXAMPLES=new $(BIN)/python -m pytest tests/measure
 
 # Bytes that break a reader of reports, calibrations, profiles, logs or answers are looked for; coverage-guided where atheris installs.
 fuzz: $(VENV)/.test

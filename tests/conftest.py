@@ -12,8 +12,13 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.meters.prom_server import Prometheus
 
-NEIGHBOURS_OFF = "-p no:randomly -p no:rerunfailures -p no:timeout"
-"""Plugins that are installed for the tests about them, and off in all others: what they do to a run is theirs."""
+_NEIGHBOURS = ("anyio", "hypothesispytest", "randomly", "rerunfailures", "timeout")
+
+
+def neighbours_off(*but: str) -> str:
+    """Options without the plugins that are installed for the tests about them: what they do to a run, and their start-up, is theirs."""
+    return " ".join(f"-p no:{name}" for name in _NEIGHBOURS if name not in but)
+
 
 # How long an example takes is the machine's load, not a result. `make test` tries the same examples every time, so that what is red has
 # become so by a change; `make stress` looks for new ones.
@@ -43,12 +48,12 @@ def transformers_serve() -> Iterator[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _neighbours_off() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_ADDOPTS", NEIGHBOURS_OFF)
+        patch.setenv("PYTEST_ADDOPTS", neighbours_off())
         yield
 
 
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Pytest's own, which forgets PYTEST_ADDOPTS; a test about a neighbour takes its name out of it."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", NEIGHBOURS_OFF)
+    """Pytest's own, which forgets PYTEST_ADDOPTS; a test about a neighbour says so with neighbours_off."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off())
     return pytester

@@ -19,7 +19,7 @@ from pytest_tpf.judge.thresholds import DEFAULT
 from pytest_tpf.records import Report, Round, TestRecord
 from pytest_tpf.report.regressions import standing
 from pytest_tpf.report.write import write_report
-from tests.cli.test_hostile import UNREADABLE, answers
+from tests.cli.test_hostile import SMALL, answers
 from tests.cli.test_main import one_line, tpf
 from tests.report.compared import NASTY
 from tests.report.factory import estimated_test, measured_test, report
@@ -203,9 +203,9 @@ def test_an_invalid_report_is_one_line_and_code_2(old, tmp_path):
 
 
 def test_what_cannot_be_read_is_one_line_and_code_2_on_either_side(old, tmp_path):
-    for number, (content, _) in enumerate(UNREADABLE.values()):
+    for number, (content, _) in enumerate(SMALL.values()):
         (tmp_path / f"{number}.json").write_bytes(content)
-    files = {name: f"{tmp_path}/{number}.json" for number, name in enumerate(UNREADABLE)}
+    files = {name: f"{tmp_path}/{number}.json" for number, name in enumerate(SMALL)}
     calls = {f"{name} new": ["compare", str(old), path] for name, path in files.items()}
     calls |= {f"{name} old": ["compare", path, str(old)] for name, path in files.items()}
     for name, (code, out, err) in answers(calls).items():

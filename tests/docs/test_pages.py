@@ -11,7 +11,11 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, Run, UseFolder, WriteFile, anchors, links, steps
 
-CHEAP = ("-p", "no:cacheprovider", "-p", "no:randomly", "--tpf-max-time", "0.3")
+# pytester forgets what a run in this process imported; this takes seconds, so it is imported here, once.
+for large in ("torch", "transformers.generation", "transformers.models.llama.modeling_llama"):
+    pytest.importorskip(large)
+
+CHEAP = ("-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function", "--tpf-max-time", "0.3")
 
 
 def _name(page: Path) -> str:
@@ -34,8 +38,8 @@ def test_examples_run(page, pytester, monkeypatch):
             case UseFolder(folder):
                 _borrow(pytester.path, ROOT / folder)
             case Run(arguments, outcomes):
-                _install(pytester.path)
-                result = pytester.runpytest_subprocess(*CHEAP, *arguments)
+                run = pytester.runpytest_subprocess if _installed(pytester.path) else pytester.runpytest_inprocess
+                result = run(*CHEAP, *arguments)
                 assert {name: count for name, count in result.parseoutcomes().items() if name != "warnings"} == outcomes, step
 
 
@@ -52,17 +56,18 @@ def _borrow(target: Path, folder: Path) -> None:
             (target / path.name).symlink_to(path)
 
 
-def _install(folder: Path) -> None:
-    """Make the entry points of the page's pyproject.toml known, as installing the project would."""
+def _installed(folder: Path) -> bool:
+    """Make the entry points of the page's pyproject.toml known, as installing the project would; whether there are any."""
     if not (folder / "pyproject.toml").is_file():
-        return
+        return False
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     if "entry-points" not in project:
-        return
+        return False
     info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     groups = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in project["entry-points"].items()]
     _write(info / "METADATA", f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     _write(info / "entry_points.txt", "\n".join(groups))
+    return True
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

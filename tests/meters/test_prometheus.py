@@ -179,12 +179,10 @@ def test_what_happens_in_a_window_is_said(server, opened):
     span = time.perf_counter() - 0.3, time.perf_counter() + 2.0
     time.sleep(2.0)
     measured = energies(found, span, patience_s=1.0)
-    assert {name.partition(" ")[0]: energy.reasons for name, energy in measured.items()} == {
-        "resets": ("counter_reset",),
-        "vanishes": ("not_bracketed",),
-        "nan": ("counter_unreadable",),
-        "pauses": ("sampling_gap",),
-    }
+    expected = {"resets": "counter_reset", "vanishes": "not_bracketed", "nan": "counter_unreadable", "pauses": "sampling_gap"}
+    told = {name.partition(" ")[0]: energy.reasons for name, energy in measured.items()}
+    assert {name: reasons[0] for name, reasons in told.items()} == expected
+    assert {reason for reasons in told.values() for reason in reasons[1:]} <= {"sampling_gap"}  # a busy machine's late scrape
 
 
 def test_a_window_that_scrapes_cannot_tell_is_too_short(server, opened):

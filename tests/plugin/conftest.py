@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+# pytester forgets, after each run in this process, what that run imported; what stands here is imported once.
+import pytest_tpf.evaluate.assemble
+import pytest_tpf.measuring
+import pytest_tpf.report.terminal
+import pytest_tpf.report.write
+import pytest_tpf.session  # noqa: F401
+
 if TYPE_CHECKING:
     from tests.plugin.gated import GatedSuite
 

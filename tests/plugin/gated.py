@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import NEIGHBOURS_OFF
+from tests.conftest import neighbours_off
 from tests.plugin.conftest import INI, Suite
 from tests.plugin.powered import CONFTEST, DRIVE_VARIABLE, IDLE_W
 from tests.standin import Board, Drive, Standin, StandinUnavailable
@@ -101,7 +101,7 @@ def accepted_baseline(folder: Path) -> Path:
     for name, text in {"conftest.py": CONFTEST, "pytest.ini": INI, "test_it.py": f"import pytest\n{ALL}"}.items():
         (folder / name).write_text(text)
     try:
-        environment = {**os.environ, **variables(folder), "PYTEST_ADDOPTS": NEIGHBOURS_OFF}
+        environment = {**os.environ, **variables(folder), "PYTEST_ADDOPTS": neighbours_off()}
     except StandinUnavailable as why:
         pytest.skip(str(why))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *ACCEPT, "first baseline"]

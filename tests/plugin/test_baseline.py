@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.conftest import neighbours_off
 from tests.plugin.conftest import INI
 from tests.plugin.gated import BASELINE, GRADE, MARK, ONE, TWO, case
 
@@ -97,7 +98,7 @@ def test_one(tpf, model):
 
 @pytest.fixture
 def with_reruns(monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:timeout")
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("rerunfailures"))
 
 
 def test_of_a_test_that_is_run_again_the_first_attempt_is_compared(gate, with_reruns):

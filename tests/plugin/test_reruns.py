@@ -7,6 +7,7 @@ import re
 import pytest
 
 from pytest_tpf.report.validate import validate
+from tests.conftest import neighbours_off
 from tests.standin import Board, Standin, StandinUnavailable
 
 UUID = "GPU-44444444-5555-6666-7777-888888888888"
@@ -36,7 +37,7 @@ class Reruns:
 
 @pytest.fixture
 def reruns(suite, monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:timeout")
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("rerunfailures"))
     return Reruns(suite)
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pytest_tpf.report.validate import validate
+from tests.conftest import neighbours_off
 from tests.plugin.conftest import INI
 
 SUITE = """
@@ -269,16 +270,21 @@ def shuffled(suite, *options):
 
 
 def test_a_shuffled_run_is_complete_and_its_seeds_are_the_shufflers(suite, monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:rerunfailures -p no:timeout")
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("randomly"))
     first, again, other = (shuffled(suite, "-p", "randomly", f"--randomly-seed={seed}") for seed in (1, 1, 2))
     assert first.keys() == {str(n) for n in range(8)}
     assert first == again != other
     assert [first[str(n)]["order"] for n in range(8)] != list(range(8))
-    assert shuffled(suite, "--randomly-seed=1", "-n", "2").keys() == first.keys()
+
+
+@pytest.mark.stress
+def test_a_shuffled_run_of_workers_is_complete(suite, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("randomly"))
+    assert shuffled(suite, "--randomly-seed=1", "-n", "2").keys() == {str(n) for n in range(8)}
 
 
 def test_the_tests_random_numbers_are_those_of_an_unmeasured_run(suite, monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:rerunfailures -p no:timeout")
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("randomly"))
     suite.write("""
         import pathlib, random
 
@@ -301,7 +307,7 @@ def test_the_tests_random_numbers_are_those_of_an_unmeasured_run(suite, monkeypa
 
 
 def test_a_time_limit_of_pytest_timeout_keeps_what_was_measured_until_then(suite, monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:rerunfailures -p no:randomly")
+    monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("timeout"))
     result = suite.run(
         """
         import time

@@ -38,7 +38,7 @@ IN_STEP = """
 """
 
 
-@pytest.mark.parametrize("gain", [0.92, 1.08, 0.6])
+@pytest.mark.parametrize("gain", [0.92, 1.08, pytest.param(0.6, marks=pytest.mark.stress)])
 def test_a_counter_and_a_gauge_that_differ_are_flagged_and_the_counter_counts(suite, plugged, gain):  # noqa: F811
     plugged(Board(uuid=UUID, base_w=300.0, noise_w=0.5, counter_period_s=0.05, gauge_gain=gain))
     suite.run(STEADY).assert_outcomes(passed=1)

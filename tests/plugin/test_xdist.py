@@ -117,7 +117,7 @@ def test_a_board_that_somebody_else_keeps_leaves_tokens_and_quality(suite, plugg
         ["-p", "no:xdist"],
         ["--dist", "no"],
         pytest.param(["--dist", "no", "-n", "0"], marks=pytest.mark.stress),
-        ["-n", "4", "--maxprocesses", "1"],
+        pytest.param(["-n", "4", "--maxprocesses", "1"], marks=pytest.mark.stress),
         ["-n", "1"],
     ],
     ids=" ".join,
@@ -127,7 +127,7 @@ def test_one_process_makes_the_same_report(suite, options):
     assert names_of(suite) == [f"test_it[{n}]" for n in range(3)]
 
 
-@pytest.mark.parametrize("dist", ["load", "worksteal"])
+@pytest.mark.parametrize("dist", ["load", pytest.param("worksteal", marks=pytest.mark.stress)])
 def test_a_run_that_stops_at_the_first_failure_keeps_what_was_measured(suite, dist):
     result = suite.run(
         """

@@ -40,10 +40,12 @@ def test_products_are_square_of_the_dtype_and_laid_out_like_a_linear_layer(monke
 
 def test_the_rate_is_of_the_last_and_largest_size(monkeypatch):
     """With a clock that advances 1 ms a product, whatever its size, the rate is 2 n^3 / 1 ms exactly."""
+    monkeypatch.setattr("pytest_tpf.production.gemm._LARGEST_CPU", 1024)
     recorder = Recorder(monkeypatch)
     monkeypatch.setattr("pytest_tpf.production.gemm.time.perf_counter", lambda: len(recorder.shapes) * 1e-3)
     rate = gemm_flops_per_s("cpu", "float32", seconds=0.01)
     largest = max(left[0] for left, *_ in recorder.shapes)
+    assert largest == 1024
     assert rate == pytest.approx(2 * largest**3 / 1e-3)
 
 
