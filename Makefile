@@ -43,14 +43,17 @@ demo-served: $(VENV)/.served
 	$(BIN)/python -m pytest examples/served --tpf-report=$(REPORT)
 	$(BIN)/tpf validate $(REPORT)
 
-# What holds figures against the clock, or a board against its neighbours, has the machine for itself; the rest, which waits a third of its
-# time, goes three at a time, with a thread each.
-ALONE := tests/faults tests/measure tests/meters tests/standin tests/benchmarks/test_coverage.py $(wildcard tests/test_*.py) \
-	$(patsubst %,tests/plugin/test_%.py,baseline boards compare fail fit fixture load marker_only neighbours progress prometheus replay \
-	reruns scale sensors servers steady xdist zeus)
-APART := tests $(ALONE:%=--ignore=%) -n 3 --dist loadfile
+# What holds figures against the clock has the machine for itself. What measures, too, but waits most of its time, goes two at a time, and
+# the rest three at a time with a thread each.
+plugin = $(patsubst %,tests/plugin/test_%.py,$(1))
+ALONE := tests/measure tests/meters/test_prometheus.py tests/benchmarks/test_coverage.py \
+	$(call plugin,baseline boards compare fail fit load prometheus replay sensors steady)
+IN_PAIRS := tests/faults tests/standin $(filter-out $(ALONE),$(wildcard tests/meters/test_*.py tests/test_*.py)) \
+	$(call plugin,fixture marker_only neighbours progress reruns scale servers xdist zeus)
+APART := tests $(patsubst %,--ignore=%,$(ALONE) $(IN_PAIRS)) -n 3 --dist loadfile
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(APART)
+	$(BIN)/python -m pytest $(IN_PAIRS) -n 2 --dist loadfile
 	$(BIN)/python -m pytest $(ALONE)
 
 # A real llama_cpp.server, and llama-cpp-python in this process: apart from `make test`, because pip compiles it (with g++; five minutes on

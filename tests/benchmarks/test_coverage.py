@@ -34,11 +34,11 @@ def held(draws: int, boards: int, seed: int, longest_s: float) -> tuple[int, int
 
 
 def test_the_interval_holds_the_true_energy_of_most_random_windows():
-    windows, known, comparative, absolute = held(draws=3, boards=28, seed=5, longest_s=1.0)
-    assert windows == 84
-    assert known > 60
-    assert comparative > 0.87  # 84 windows at 95 %: below this in one of a thousand runs
-    assert absolute > 0.87
+    windows, known, comparative, absolute = held(draws=1, boards=28, seed=5, longest_s=1.0)
+    assert windows == 28
+    assert known > 18
+    assert comparative > 0.75  # 28 windows at 95 %: not above this in one of some thousand runs, if most are known
+    assert absolute > 0.75
 
 
 @pytest.mark.stress

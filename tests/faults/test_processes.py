@@ -107,6 +107,7 @@ def test_a_suite_that_handles_sigterm_itself_keeps_its_handler(suite):
     ).assert_outcomes(passed=1)
 
 
+@pytest.mark.stress
 def test_a_worker_that_is_killed_loses_its_running_test_and_nothing_else(suite, plugged):
     plugged(BOARD)
     result = suite.run(

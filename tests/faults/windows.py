@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
 from pathlib import Path
 
@@ -30,8 +30,11 @@ def texts(recording: Recording) -> list[str]:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that live."""
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in os.listdir(tasks) for child in (tasks / task / "children").read_text().split()]
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # of a thread that has ended meanwhile
+            found += map(int, path.read_text().split())
+    return found
 
 
 def is_gone(pid: int) -> bool:

@@ -130,6 +130,7 @@ def test_a_board_without_a_counter_gives_its_gauge(probe):
     assert "has no energy counter" in found["notes"][0]
 
 
+@pytest.mark.stress
 def test_a_lost_board_is_a_fault_with_its_code(probe):
     found = probe(dataclasses.replace(ONE, lost_at_s=time.perf_counter() + 2.5), count=2, pause_s=3.0)
     before, after = found["readings"][0]

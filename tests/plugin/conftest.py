@@ -87,6 +87,7 @@ def _dedent(source: str) -> str:
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr("pytest_tpf.session.IDLE_WINDOW_S", 0.1)
     return Suite(pytester)
 
 

@@ -101,6 +101,7 @@ def with_reruns(monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", neighbours_off("rerunfailures"))
 
 
+@pytest.mark.stress
 def test_of_a_test_that_is_run_again_the_first_attempt_is_compared(gate, with_reruns):
     gate.compare(RETRIED, "--reruns", "1", subprocess=True).assert_outcomes(passed=1, failed=1)
     first, second = gate.report()["tests"]

@@ -102,6 +102,7 @@ def test_only_visible_boards_count(suite, plugged, monkeypatch):
     assert test["energy"]["device_j"] == pytest.approx(200.0 * test["service"]["duration_s"], rel=0.02)
 
 
+@pytest.mark.stress
 def test_a_board_lost_in_the_window_makes_its_energy_null_not_wrong(suite, plugged):
     plugged(Board(uuid=UUID, base_w=300.0, counter_period_s=0.02, lost_at_s=time.perf_counter() + 4.0))
     suite.run(
@@ -182,6 +183,7 @@ def test_a_run_that_measured_nothing_fails_the_gate(suite, plugged):
     assert 'failures="1"' in (Path(suite.path) / "junit.xml").read_text()
 
 
+@pytest.mark.stress
 def test_workers_take_turns_on_one_board(suite, plugged):
     plugged(Board(uuid=UUID, base_w=300.0, counter_period_s=0.02))
     suite.run(

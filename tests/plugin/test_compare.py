@@ -140,6 +140,7 @@ def test_a_reference_that_leads_nowhere_stops_the_run_in_one_line(suite, options
     assert "passed" not in result.stdout.str()
 
 
+@pytest.mark.stress
 def test_the_ini_file_sets_the_gate_and_the_command_line_wins(suite):
     keys = (
         "tpf_save = nightly\ntpf_storage = sqlite:///kept/runs.db\ntpf_fail = quality:0.01\ntpf_compare = nightly\ntpf_compare_runs = 1\n"

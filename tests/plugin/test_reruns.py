@@ -255,6 +255,7 @@ def test_a_contended_attempt_decides_nothing(reruns):
     assert [budget["attempt"] for budget in rows[1]["budgets"]] == [None, 1]
 
 
+@pytest.mark.stress
 def test_a_rerun_after_a_worker_died_is_measured(reruns):
     rows = reruns(
         """

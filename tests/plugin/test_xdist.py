@@ -80,6 +80,7 @@ def test_workers_take_turns_and_make_one_report(suite, plugged, dist):
         assert [budget["verdict"] for budget in test["budgets"]] == ["pass", "pass"]
 
 
+@pytest.mark.stress
 def test_each_worker_measures_each_test_in_its_turn(suite, plugged):
     suite.run(MANY, "-n", "2", "--dist", "each", subprocess=True).assert_outcomes(passed=10)
     assert names_of(suite) == sorted(NAMES * 2)
@@ -115,10 +116,10 @@ def test_a_board_that_somebody_else_keeps_leaves_tokens_and_quality(suite, plugg
     [
         ["-n", "0"],
         ["-p", "no:xdist"],
-        ["--dist", "no"],
+        pytest.param(["--dist", "no"], marks=pytest.mark.stress),
         pytest.param(["--dist", "no", "-n", "0"], marks=pytest.mark.stress),
         pytest.param(["-n", "4", "--maxprocesses", "1"], marks=pytest.mark.stress),
-        ["-n", "1"],
+        pytest.param(["-n", "1"], marks=pytest.mark.stress),
     ],
     ids=" ".join,
 )
@@ -161,7 +162,7 @@ WAYS_TO_DIE = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS_TO_DIE)
+@pytest.mark.parametrize("way", ["SIGKILL", *(pytest.param(way, marks=pytest.mark.stress) for way in ("os._exit", "in a group"))])
 def test_the_test_whose_worker_died_is_named(suite, way):
     death, options = WAYS_TO_DIE[way]
     result = suite.run(
@@ -212,6 +213,7 @@ def test_a_strict_gate_names_the_test_whose_worker_died(suite):
     result.stdout.fnmatch_lines(["*tpf::gate*", "*test_it.py::test_a was not measured: the worker that ran it died*"])
 
 
+@pytest.mark.stress
 def test_where_no_worker_lived_the_test_is_named_all_the_same(suite):
     result = suite.run(
         """
@@ -233,6 +235,7 @@ def test_where_no_worker_lived_the_test_is_named_all_the_same(suite):
     result.stdout.fnmatch_lines(["tpf: test_it.py::test_b was not measured: the worker that ran it died"])
 
 
+@pytest.mark.stress
 def test_a_worker_that_dies_after_the_test_has_lost_nothing(suite):
     result = suite.run(
         """
@@ -254,6 +257,7 @@ def test_a_worker_that_dies_after_the_test_has_lost_nothing(suite):
     assert "was not measured" not in result.stdout.str()
 
 
+@pytest.mark.stress
 def test_a_dead_worker_of_an_unmeasured_test_is_pytests_own_news(suite):
     source = SMALL + "\n    def test_plain():\n        import os\n        os._exit(1)\n"
     result = suite.run(source, "-n", "2", subprocess=True)
@@ -302,6 +306,7 @@ def test_a_run_of_workers_that_measured_nothing_fails_the_gate(suite):
         result.stdout.fnmatch_lines(["*nothing was measured: no measured test ran to its end*"])
 
 
+@pytest.mark.stress
 def test_groups_are_no_part_of_a_tests_name(suite):
     source = """
         @pytest.mark.tpf
