@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.peers import environment
 
-SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py", "served_cost.py", "report_load.py")
+SCRIPTS = ("startup.py", "sampler_placement.py", "observer_overhead.py", "served_cost.py", "load_lateness.py", "report_load.py")
 
 
 def main() -> int:
