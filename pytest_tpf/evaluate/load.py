@@ -1,7 +1,8 @@
 """How a load was sent, and whether the client kept up with it. Pure.
 
-The rule: a request is spoilt where the client was late with it by more than a tenth of its time to first token (of its whole time, where
-no first token was seen). A client that spoils more than one request in twenty is late: then the 95th percentile is the client's.
+The rule: a request is spoilt where the client was late to send it, or to read its first token, by more than a tenth of its time to first
+token, or to read its end by more than a tenth of its whole time. A client that spoils more than one request in twenty is late: then the
+95th percentile is the client's.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections.abc import Iterator, Sequence
 
 from pytest_tpf.judge.statistics import distribution
 from pytest_tpf.load.heartbeat import Beat
-from pytest_tpf.load.seen import LoadRun, Sent
+from pytest_tpf.load.seen import LoadRun
 from pytest_tpf.observation import Observation
 from pytest_tpf.records import Load, record
 
 LATE = 0.10
-"""Share of a request's time to first token by which the client may be late with it."""
+"""Share of a request's time by which the client may be late with what ends it: the first token, or all of it."""
 
 SPOILT = 0.05
 """Share of requests with which the client may be later than that."""
@@ -39,7 +40,7 @@ class Lateness:
     def text(self) -> str:
         """What was seen of a late client, for people."""
         return (
-            f"the client was late by more than {LATE:.0%} of the time to first token (or of the whole request) with {self.spoilt:.0%} "
+            f"the client was late by more than {LATE:.0%} of the time to first token, or of the whole request, with {self.spoilt:.0%} "
             f"of its requests, at worst by {max(self.seconds, default=0.0):.2g} s: their times are its own, and are left out"
         )
 
@@ -47,8 +48,8 @@ class Lateness:
 def client_lateness(observation: Observation) -> Lateness:
     """How late the client of the rounds' loads was; nobody is late where there was no load."""
     found = [pair for run in _runs(observation) for pair in _lateness(run)]
-    spoilt = [late_s > LATE * time_s for late_s, time_s in found if time_s is not None]
-    return Lateness(seconds=tuple(late_s for late_s, _ in found), spoilt=sum(spoilt) / len(spoilt) if spoilt else 0.0)
+    known = [is_spoilt for _, is_spoilt in found if is_spoilt is not None]
+    return Lateness(seconds=tuple(late_s for late_s, _ in found), spoilt=sum(known) / len(known) if known else 0.0)
 
 
 def is_client_late(observation: Observation) -> bool:
@@ -87,21 +88,19 @@ def _runs(observation: Observation) -> list[LoadRun]:
     return [one.load for one in observation.rounds if one.load is not None]
 
 
-def _lateness(run: LoadRun) -> Iterator[tuple[float, float | None]]:
-    """For each request: by how much the client was late with it (s), and the time that this would spoil (s; None: it has none)."""
+def _lateness(run: LoadRun) -> Iterator[tuple[float, bool | None]]:
+    """For each request: by how much the client was late with it (s), and whether that spoilt its times (None: it has none)."""
     dues_s = [due_s for due_s, _ in run.beats]
     for sent in run.sent:
         began_s = min((request.start_s for request in sent.requests), default=sent.sent_s)
         first_s = sent.requests[0].first_token_s if sent.requests else None
         end_s = max((request.end_s for request in sent.requests), default=sent.end_s)
-        read = [at_s for at_s in (first_s, end_s) if at_s is not None and sent.is_read]
-        late_s = max(0.0, began_s - sent.due_s, *(_behind_s(run.beats, dues_s, at_s) for at_s in read))
-        yield late_s, _spoilable_s(sent, first_s, end_s)
-
-
-def _spoilable_s(sent: Sent, first_s: float | None, end_s: float | None) -> float | None:
-    time_s = first_s if first_s is not None else end_s
-    return None if time_s is None or sent.failed else time_s - sent.intended_s
+        to_send_s = max(0.0, began_s - sent.due_s)
+        # What the client was late with, by the instant that it moved.
+        instants_s = [at_s for at_s in (first_s, end_s) if at_s is not None]
+        moved = [(at_s, max(to_send_s, _behind_s(run.beats, dues_s, at_s) if sent.is_read else 0.0)) for at_s in instants_s]
+        is_spoilt = any(late_s > LATE * (at_s - sent.intended_s) for at_s, late_s in moved)
+        yield max((late_s for _, late_s in moved), default=to_send_s), None if sent.failed or not moved else is_spoilt
 
 
 def _behind_s(beats: Sequence[Beat], dues_s: Sequence[float], at_s: float) -> float:

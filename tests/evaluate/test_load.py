@@ -132,6 +132,15 @@ def test_a_late_client_leaves_energy_and_tokens_and_no_times(load, late_s):
     assert any("with 50% of its requests" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(("beat_s", "is_late"), [(0.24, True), (0.99, False)])
+def test_what_is_read_late_is_held_against_the_time_that_it_ends(beat_s, is_late):
+    """50 ms are a fifth of the time to first token, and a twentieth of the whole."""
+    load = run(sent(0.0), sent(2.0), beats=((beat_s, beat_s + 0.05), (1.5, 1.5)))
+    found = record(one_load(load, served(0.0), served(2.0))).service.load
+    assert found.lateness_s.max == pytest.approx(0.05)
+    assert found.is_late is is_late
+
+
 def test_a_rate_that_was_reached_is_reached_with_a_late_client_too():
     found = record(one_load(LATE_TO_SEND, served(0.0), served(1.0)), marker=limits(min_tokens_per_second=1.0))
     assert found.budgets[0].verdict == "pass"
