@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import pytest
@@ -12,6 +13,6 @@ def refuse(message: str) -> NoReturn:
     pytest.fail(f"tpf: {message}", pytrace=False)
 
 
-def is_whole(value: Any, least: int) -> bool:
-    """Whether it is a whole number of at least ``least``; True and False are none."""
+def is_whole(value: Any, least: float = -math.inf) -> bool:
+    """Whether it is a whole number, of at least ``least``; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

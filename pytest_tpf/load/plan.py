@@ -83,6 +83,6 @@ def _plan(concurrency: Any, rate: Any, arrival: Any, seed: Any, max_in_flight: A
         refuse(f"load(rate=...) needs a number of requests per second above 0, not {rate!r}")
     if arrival not in ARRIVALS:
         refuse(f"load(arrival=...) needs one of {', '.join(ARRIVALS)}, not {arrival!r}")
-    if not isinstance(seed, int) or isinstance(seed, bool):
+    if not is_whole(seed):
         refuse(f"load(seed=...) needs a whole number, not {seed!r}")
     return Plan(mode="open", concurrency=max_in_flight, rate=rate, arrival=arrival, seed=seed if arrival == "poisson" else None)
