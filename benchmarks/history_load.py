@@ -33,7 +33,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.peers import environment, plugins_python, version_of
-from benchmarks.published import machine, replace_part
+from benchmarks.published import machine, machine_line, replace_part
 from benchmarks.quiet import Watch
 from benchmarks.report_load import rows as made_rows
 
@@ -229,7 +229,7 @@ def text_of(found: list[list[Any]], facts: dict[str, Any], peer_facts: dict[str,
         else ""
     )
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {where['cores']} cores of {where['cpu']}, {where['os']}, Python {where['python']}. "
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine_line(where)}. "
         f"{facts['rows']:,} rows of {facts['runs']:,} runs: {facts['size'] / 2**20:,.0f} MB, {facts['per_row']:,.0f} bytes a row, indexes "
         f"included; inserted at {facts['rate']:,.0f} rows/s.{beside} Machine: {noise}.\n\n{table}"
     )

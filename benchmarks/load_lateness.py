@@ -24,7 +24,7 @@ import openai
 from tabulate import tabulate
 
 from benchmarks.peers import ROOT
-from benchmarks.published import machine, replace_part
+from benchmarks.published import machine, machine_line, replace_part
 from benchmarks.quiet import Noise, Watch, require_quiet
 from benchmarks.served_cost import served
 
@@ -91,11 +91,10 @@ def row(name: str, streams: int, test: dict[str, Any]) -> list[Any]:
 
 
 def text(found: dict[str, dict[str, Any]], noise: Noise, args: argparse.Namespace) -> str:
-    where = machine()
     about = (
         f"{time.strftime('%Y-%m-%d')}, openai {openai.__version__}, {args.chunks} chunks a stream behind one with the role, one every "
         f"{args.pace_ms:g} ms: the first token comes after {2 * args.pace_ms:g} ms; "
-        f"{where['cores']} cores of {where['cpu']}, {where['os']}, Python {where['python']}. Machine: {noise}."
+        f"{machine_line(machine())}. Machine: {noise}."
     )
     headers = ["client", "streams", "late, median", "late, p95", "TTFT, median"]
     rows = [row(name, streams, found[f"{name}[{streams}]"]) for name in NAMES for streams in STREAMS]

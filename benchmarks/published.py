@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.peers import ROOT
@@ -35,6 +36,11 @@ def machine() -> dict[str, object]:
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def machine_line(where: Mapping[str, object]) -> str:
+    """A machine as pages name it."""
+    return f"{where['cores']} cores of {where['cpu']}, {where['os']}, Python {where['python']}"
 
 
 def _cpuinfo() -> list[str]:

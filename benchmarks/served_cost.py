@@ -28,7 +28,7 @@ import openai
 from tabulate import tabulate
 
 from benchmarks.peers import ROOT
-from benchmarks.published import machine, replace_part
+from benchmarks.published import machine, machine_line, replace_part
 from benchmarks.quiet import Noise, Watch, require_quiet
 from pytest_tpf.engines.openai import OpenAIEngine
 from pytest_tpf.engines.protocol import Generation
@@ -116,10 +116,9 @@ def row(who: str, pairs: list[Pair], streams: int, chunks: int) -> list[Any]:
 
 
 def text(found: dict[str, list[Pair]], noise: Noise, args: argparse.Namespace) -> str:
-    where = machine()
     about = (
         f"{time.strftime('%Y-%m-%d')}, openai {openai.__version__}, a chunk every {args.pace_ms:g} ms; "
-        f"{where['cores']} cores of {where['cpu']}, {where['os']}, Python {where['python']}. Machine: {noise}."
+        f"{machine_line(machine())}. Machine: {noise}."
     )
     headers = ["who asks for usage", "streams", "chunks each", "pairs", "client CPU, plain", "observed", "more (95 %)", "more, each chunk"]
     rows = [row(who, pairs, args.streams, args.chunks) for who, pairs in found.items()]

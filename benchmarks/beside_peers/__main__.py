@@ -26,7 +26,7 @@ from benchmarks.beside_peers import accuracy, cost
 from benchmarks.beside_peers.accuracy import COUNTERS_S, LOADS, WINDOWS, Told
 from benchmarks.known_joules.tools import ALL_TOOLS, ENERGY_REPORTER, OURS, Tool
 from benchmarks.peers import ROOT, version_of
-from benchmarks.published import machine, replace_part
+from benchmarks.published import machine, machine_line, replace_part
 from benchmarks.quiet import Noise, Watch, require_quiet
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -102,10 +102,7 @@ def facts(seed: int, tools: Sequence[Tool], noise: Noise, took_s: int) -> dict[s
 def page_part(head: dict[str, Any], noise: Noise, told: Sequence[Told], costs: dict[str, Any], tools: Sequence[str]) -> str:
     """The generated part of the page."""
     where, versions = head["machine"], ", ".join(f"{name} {version}" for name, version in head["versions"].items())
-    lead = (
-        f"{head['date']}, {versions}; {where['cores']} cores of {where['cpu']}, {where['os']}, Python {where['python']}; "
-        f"seed {head['seed']}, {head['took_s']} s. Machine: {noise}."
-    )
+    lead = f"{head['date']}, {versions}; {machine_line(where)}; seed {head['seed']}, {head['took_s']} s. Machine: {noise}."
     rows = [*error_rows(told, tools), *cost_rows(costs, tools)]
     return f"{lead}\n\n{tabulate(rows, ['', *tools], tablefmt='github', disable_numparse=True)}"
 

@@ -18,7 +18,7 @@ from benchmarks.known_joules.scenario import Scenario
 from benchmarks.known_joules.scenarios import SCENARIOS
 from benchmarks.known_joules.tools import GPU_TOOLS, chosen
 from benchmarks.peers import ROOT
-from benchmarks.published import machine, replace_part
+from benchmarks.published import machine, machine_line, replace_part
 from benchmarks.quiet import Noise, Watch, require_quiet
 
 PAGE = ROOT / "docs" / "known-joules.md"
@@ -91,7 +91,7 @@ def page_part(head: dict[str, Any], noise: Noise, outcomes: Sequence[Outcome], t
     count = len({(o.scenario.category, o.scenario.name) for o in outcomes})
     lines = [
         f"{head['date']}: {count} scenarios, {head['repeats']} windows each, seed {head['seed']}, {head['took_s']} s. "
-        f"{', '.join(head['versions'].values())}. {where['cores']} cores of {where['cpu']}, {where['os']}, Python {where['python']}. "
+        f"{', '.join(head['versions'].values())}. {machine_line(where)}. "
         f"Machine: {noise}.",
     ]
     parts = [("All windows", tables.by_verdict), ("Stated intervals", tables.intervals), ("By category", tables.by_category)]
